@@ -1,0 +1,34 @@
+"""Explore and verify Nomad snapshot archives: `import snapkit; snap = snapkit.open("backup.snap")`."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from snapkit.errors import SnapshotError
+
+if TYPE_CHECKING:
+    from snapkit.format.archive import Limits
+    from snapkit.state.snapshot import Snapshot
+    from snapkit.state.snapshot import open_snapshot as open
+
+__version__ = "0.1.0"
+__all__ = ["Limits", "Snapshot", "SnapshotError", "__version__", "open"]
+
+# Looked up when first used, so that the command does not wait for pandas where it needs none.
+_LAZY = {
+    "Limits": ("snapkit.format.archive", "Limits"),
+    "Snapshot": ("snapkit.state.snapshot", "Snapshot"),
+    "open": ("snapkit.state.snapshot", "open_snapshot"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _LAZY[name]
+    return globals().setdefault(name, getattr(import_module(module), attribute))
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,694 @@
+"""The container: gzip(tar(meta.json, state.bin, SHA256SUMS)), read in one pass and written as Nomad writes it.
+
+Source: Nomad's helper/snapshot (archive.go, snapshot.go) for the archive and hashicorp/raft's FileSnapshotStore for
+the copies that a server keeps under its data directory. Nothing is ever extracted to a path taken from an archive.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import os
+import tarfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Protocol, TypeAlias
+
+import fastcrc
+from isal import isal_zlib
+
+from snapkit.errors import ArchiveError, LimitError, SnapshotError, SourceError
+from snapkit.files import atomic
+
+META, STATE, SUMS = "meta.json", "state.bin", "SHA256SUMS"
+
+CHUNK = 1 << 20  # of the inflated stream
+BLOCK = 512  # of tar
+
+#: What a snapshot can be read from.
+Source: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]
+
+#: Told how many bytes of the source were read, and how many there are (None if that is not known).
+Progress: TypeAlias = Callable[[int, int | None], None]
+
+
+class Sink(Protocol):
+    """What takes state.bin as it passes."""
+
+    def write(self, chunk: bytes | memoryview, /) -> object: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds against hostile archives.
+
+    Attributes:
+        members: How many members the tar may have.
+        name: Bytes of a member's name.
+        document: Bytes of meta.json, SHA256SUMS or a tar extension header.
+        total: Bytes of the inflated stream.
+        ratio: The inflated stream, as a multiple of the compressed one (from the first 64 MiB on). Nomad's
+            archives have 5 to 30; deflate can do 1,032.
+        record: Bytes of one record in state.bin.
+    """
+
+    members: int = 64
+    name: int = 4096
+    document: int = 16 << 20
+    total: int = 1 << 40
+    ratio: float = 200.0
+    record: int = 256 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Oddity:
+    """Something about a container that did not keep it from being read, as verify's findings have it.
+
+    Attributes:
+        check: A stable id, `archive.…`.
+        refused: Would a server refuse it?
+        place: Where.
+        message: What.
+    """
+
+    check: str
+    refused: bool
+    place: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A file in the container: its name, its size in bytes, and the SHA-256 of its bytes in hex."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """What one pass over a container found.
+
+    Attributes:
+        source: What was read, in words.
+        kind: `archive`, `raft directory` or `state file`.
+        meta: meta.json as it stands; empty for a bare state.bin.
+        members: In the order of the tar.
+        oddities: What is wrong or unusual and yet left it readable.
+    """
+
+    source: str
+    kind: str
+    meta: Mapping[str, Any]
+    members: tuple[Member, ...]
+    oddities: tuple[Oddity, ...] = ()
+
+
+DEFAULT_LIMITS = Limits()
+
+
+def read(
+    source: Source, sink: Sink | None = None, *, limits: Limits = DEFAULT_LIMITS, progress: Progress | None = None
+) -> Archive:
+    """Read a container once, from end to end, checking all that it can be checked by, and pass its state.bin on.
+
+    Args:
+        source: A path or URL of an archive, its bytes or a binary stream; a raft snapshot directory, or a data
+            directory above some (the newest finished one is read); a bare state.bin.
+        sink: Takes state.bin in pieces. What it was given counts only once this function has returned.
+        limits: Bounds against hostile input.
+        progress: Called with the bytes read so far and in all.
+
+    Raises:
+        SourceError: There is nothing to read.
+        ArchiveError: The container is damaged.
+        LimitError: It goes beyond a limit.
+        SnapshotError: Whatever `sink` raises.
+    """
+    name = describe(source)
+    try:
+        if isinstance(source, str | os.PathLike) and Path(source).is_dir():
+            return _read_raft_directory(Path(source), sink, limits, progress)
+        with _opened(source) as stream:
+            return _read_stream(stream, name, _size(source), sink, limits, progress)
+    except SnapshotError as error:
+        raise error.at(name) from error.__cause__
+    except OSError as error:
+        raise SourceError(f"can't be read ({error.strerror or error})", name, "check the path and its mode") from error
+
+
+def describe(source: Source) -> str:
+    """The source in a word or two, for messages. Credentials in a URL are left out."""
+    if isinstance(source, bytes | bytearray | memoryview):
+        return f"{len(source):,} bytes"
+    if isinstance(source, str | os.PathLike):
+        path = os.fspath(source)
+        scheme, separator, rest = path.partition("://")
+        return f"{scheme}://{rest.rpartition('@')[2]}" if separator else path
+    return str(getattr(source, "name", "a stream"))
+
+
+@contextmanager
+def _opened(source: Source) -> Iterator[IO[bytes]]:
+    if isinstance(source, bytes | bytearray | memoryview):
+        yield io.BytesIO(source)
+    elif not isinstance(source, str | os.PathLike):
+        yield source
+    elif "://" in os.fspath(source):
+        import fsspec  # a tenth of a second that local files need not wait for
+
+        with ExitStack() as stack:
+            try:
+                stream: IO[bytes] = stack.enter_context(fsspec.open(os.fspath(source), "rb"))
+            except Exception as error:  # each file system raises its own
+                reason = str(error) or type(error).__name__
+                raise SourceError(
+                    f"can't be opened ({reason})", "", "check the address and your credentials"
+                ) from error
+            yield stream
+    else:
+        with open(source, "rb") as stream:  # noqa: PTH123 - also a pipe or /dev/stdin
+            yield stream
+
+
+def _size(source: Source) -> int | None:
+    if isinstance(source, bytes | bytearray | memoryview):
+        return len(source)
+    if isinstance(source, str | os.PathLike) and Path(source).is_file():
+        return Path(source).stat().st_size
+    return None
+
+
+def _read_stream(
+    stream: IO[bytes], name: str, size: int | None, sink: Sink | None, limits: Limits, progress: Progress | None
+) -> Archive:
+    def pieces() -> Iterator[bytes]:
+        done = len(head)
+        yield head
+        while piece := stream.read(CHUNK // 4):
+            done += len(piece)
+            if progress is not None:
+                progress(done, size)
+            yield piece
+
+    head = _read_head(stream)
+    if head[:2] == b"\x1f\x8b":
+        return _ArchiveReader(name, sink, limits).read(pieces())
+    if head[:1] == b"\x80":
+        return _read_state(pieces(), name, "state file", {}, sink)
+    raise ArchiveError(f"is not a Nomad snapshot ({_looks_like(head)})", "byte 0", "a snapshot is a gzipped tar")
+
+
+def _read_head(stream: IO[bytes]) -> bytes:
+    head = b""
+    while len(head) < BLOCK:
+        piece = stream.read(BLOCK - len(head))
+        if not isinstance(piece, bytes):
+            raise SourceError("gives no bytes", "", "open the stream in binary mode")
+        if not piece:
+            break
+        head += piece
+    return head
+
+
+def _looks_like(head: bytes) -> str:
+    if not head:
+        return "the file is empty"
+    if head[257:262] == b"ustar":
+        return "a tar that is not gzipped"
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+    if start == b"<":
+        return "it looks like HTML, perhaps a proxy's page"
+    if start == b"{":
+        return "it looks like JSON"
+    if not head.strip(b"\0"):
+        return "it begins with zeros"
+    return f"it begins with {head[:4].hex(' ')} and not with gzip's 1f 8b"
+
+
+class _Background:
+    """Feeds one consumer in another thread, one piece at a time: hashing and inflating let go of Python's lock."""
+
+    def __init__(self, pool: ThreadPoolExecutor, consume: Callable[[bytes | memoryview], object]) -> None:
+        self._pool = pool
+        self._consume = consume
+        self._last: Future[object] | None = None
+
+    def write(self, chunk: bytes | memoryview) -> None:
+        self.finish()
+        self._last = self._pool.submit(self._consume, chunk)
+
+    def finish(self) -> None:
+        if self._last is not None:
+            self._last.result()
+            self._last = None
+
+
+def _ahead(pool: ThreadPoolExecutor, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The same pieces, the next of which is made in another thread while the last is used."""
+    following = pool.submit(next, pieces, None)
+    while (piece := following.result()) is not None:
+        following = pool.submit(next, pieces, None)
+        yield piece
+
+
+class _Inflater:
+    """Takes the gzip layer off, member after member as Go does, within the limits."""
+
+    def __init__(self, pieces: Iterator[bytes], limits: Limits) -> None:
+        self._pieces = pieces
+        self._limits = limits
+        self.compressed = 0
+        self.inflated = 0
+        self.members = 0
+        self.trailing = 0  # bytes after the last gzip member
+
+    def chunks(self) -> Iterator[bytes]:
+        """The inflated stream.
+
+        Raises:
+            ArchiveError: It is damaged or ends too early.
+            LimitError: It is longer than the limits allow.
+        """
+        data = b""
+        while True:
+            self.members += 1
+            member = isal_zlib.decompressobj(wbits=31)
+            while not member.eof:
+                data = data or self._next()
+                if not data:
+                    raise ArchiveError(
+                        "the gzip stream ends too early",
+                        f"byte {self.compressed:,}",
+                        "the file was cut short: fetch it again",
+                    )
+                chunk = self._inflate(member, data)
+                data = member.unconsumed_tail
+                if chunk:
+                    yield chunk
+            data = member.unused_data
+            while len(data) < 2 and (more := self._next()):
+                data += more
+            if data[:2] != b"\x1f\x8b":
+                break
+        while data:
+            self.trailing += len(data)
+            data = self._next()
+
+    def _next(self) -> bytes:
+        piece = next(self._pieces, b"")
+        self.compressed += len(piece)
+        return piece
+
+    def _inflate(self, member: Any, data: bytes) -> bytes:
+        try:
+            chunk: bytes = member.decompress(data, CHUNK)
+        except isal_zlib.error as error:  # type: ignore[misc] # its stub says it is an instance
+            raise ArchiveError(
+                f"the gzip stream is damaged ({error})", f"before byte {self.compressed:,}", "fetch the file again"
+            ) from error
+        self.inflated += len(chunk)
+        ratio = self._limits.ratio
+        if self.inflated > self._limits.total:
+            raise LimitError(f"inflates to more than {self._limits.total:,} bytes", "", "raise Limits.total")
+        if self.inflated > max(64 << 20, self.compressed * ratio):
+            raise LimitError(
+                f"inflates to more than {ratio:g} times its size, as a bomb does",
+                f"before byte {self.compressed:,}",
+                "raise Limits.ratio if it is genuine",
+            )
+        return chunk
+
+
+class _Tar:
+    """A tar as it streams by: each header is checked, so that no damaged one passes for the end."""
+
+    def __init__(self, chunks: Iterator[bytes], limits: Limits) -> None:
+        self._chunks = chunks
+        self._limits = limits
+        self._chunk = memoryview(b"")
+        self.offset = 0
+
+    def _piece(self, most: int) -> memoryview:
+        """The next bytes, at most that many; empty at the end."""
+        if not self._chunk:
+            self._chunk = memoryview(next(self._chunks, b""))
+        piece, self._chunk = self._chunk[:most], self._chunk[most:]
+        self.offset += len(piece)
+        return piece
+
+    def _exactly(self, size: int) -> bytes:
+        data = bytearray()
+        while len(data) < size and (piece := self._piece(size - len(data))):
+            data += piece
+        return bytes(data)
+
+    def members(self) -> Iterator[tuple[str, int, Iterator[memoryview]]]:
+        """Name, size and content of each member. The content must be used up before the next is asked for.
+
+        Raises:
+            ArchiveError: A header is damaged, or the tar ends inside a member.
+            LimitError: Too many members, or a name or an extension header that is too long.
+        """
+        count = 0
+        extension: dict[str, str] = {}
+        while True:
+            start = self.offset
+            block = self._exactly(BLOCK)
+            if not block.strip(b"\0"):
+                self._end(block, start)
+                return
+            header = self._header(block, start)
+            if header.type in (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK):
+                extension |= self._extension(header, start)
+                continue
+            name, size = extension.get("path", header.name), header.size
+            if extension.get("size", "").isdecimal():
+                size = int(extension["size"])
+            extension = {}
+            count += 1
+            if count > self._limits.members:
+                raise LimitError(f"has more than {self._limits.members} members", f"tar byte {start:,}")
+            if len(name) > self._limits.name:
+                raise LimitError(f"has a member with a name of {len(name):,} bytes", f"tar byte {start:,}")
+            yield name, size, self._content(name, size)
+            self._exactly(-size % BLOCK)
+
+    def _end(self, block: bytes, start: int) -> None:
+        """Two zero blocks end a tar; Go takes the end of the stream as well."""
+        second = self._exactly(BLOCK) if len(block) == BLOCK else b""
+        if second.strip(b"\0"):
+            raise ArchiveError("a zero block stands between tar headers", f"tar byte {start:,}", "fetch it again")
+
+    def _header(self, block: bytes, start: int) -> tarfile.TarInfo:
+        try:
+            header = tarfile.TarInfo.frombuf(block, "utf-8", "replace")
+        except tarfile.HeaderError as error:
+            raise ArchiveError(
+                f"the tar header is damaged ({error})", f"tar byte {start:,}", "fetch the file again"
+            ) from error
+        if header.size < 0:
+            raise ArchiveError("a tar member has a negative size", f"tar byte {start:,}", "fetch the file again")
+        return header
+
+    def _extension(self, header: tarfile.TarInfo, start: int) -> dict[str, str]:
+        """What a PAX or GNU extension header says of the next member."""
+        if header.size > self._limits.document:
+            raise LimitError(f"has a tar extension header of {header.size:,} bytes", f"tar byte {start:,}")
+        data = b"".join(self._content("a tar extension header", header.size))
+        self._exactly(-header.size % BLOCK)
+        if header.type == tarfile.GNUTYPE_LONGNAME:
+            return {"path": data.rstrip(b"\0").decode("utf-8", "replace")}
+        if header.type != tarfile.XHDTYPE:
+            return {}
+        records = {}
+        while data:
+            length, _, _ = data.partition(b" ")
+            if not length.isdigit() or not 0 < int(length) <= len(data):
+                raise ArchiveError("a PAX header is damaged", f"tar byte {start:,}", "fetch the file again")
+            key, _, value = data[len(length) + 1 : int(length) - 1].partition(b"=")
+            records[key.decode("utf-8", "replace")] = value.decode("utf-8", "replace")
+            data = data[int(length) :]
+        return records
+
+    def _content(self, name: str, size: int) -> Iterator[memoryview]:
+        left = size
+        while left:
+            piece = self._piece(left)
+            if not piece:
+                raise ArchiveError(
+                    f"the tar ends inside {name}, {left:,} bytes early",
+                    f"tar byte {self.offset:,}",
+                    "the archive was cut short: fetch it again",
+                )
+            left -= len(piece)
+            yield piece
+
+    def drain(self) -> int:
+        """How many bytes follow the end."""
+        count = 0
+        while piece := self._piece(CHUNK):
+            count += len(piece)
+        return count
+
+
+class _ArchiveReader:
+    """One pass over an archive."""
+
+    def __init__(self, name: str, sink: Sink | None, limits: Limits) -> None:
+        self._name = name
+        self._sink = sink
+        self._limits = limits
+        self._documents = {META: bytearray(), SUMS: bytearray()}
+        self._hashes: dict[str, Any] = {}
+        self._sizes: dict[str, int] = {}
+        self._oddities: list[Oddity] = []
+
+    def read(self, pieces: Iterator[bytes]) -> Archive:
+        with ThreadPoolExecutor(2, thread_name_prefix="snapkit") as pool:
+            inflater = _Inflater(pieces, self._limits)
+            tar = _Tar(_ahead(pool, inflater.chunks()), self._limits)
+            for name, size, content in tar.members():
+                self._member(pool, name, size, content)
+            unread = tar.drain()
+        if unread:
+            self._odd("archive.tar-trailing", True, "the end of the tar", f"{unread} unread uncompressed bytes remain")
+        if inflater.trailing:
+            place = f"byte {inflater.compressed - inflater.trailing:,}"
+            self._odd("archive.gzip-trailing", True, place, f"{inflater.trailing:,} bytes follow the gzip stream")
+        if inflater.members > 1:
+            self._odd("archive.gzip-members", False, "gzip", f"{inflater.members} gzip members, Nomad writes one")
+        members = tuple(Member(n, s, self._hashes[n].hexdigest()) for n, s in self._sizes.items())
+        self._check_hashes()
+        meta = parse_meta(bytes(self._documents[META]))
+        _check_size(meta, self._sizes[STATE])
+        return Archive(self._name, "archive", meta, members, tuple(self._oddities))
+
+    def _odd(self, check: str, refused: bool, place: str, message: str) -> None:
+        self._oddities.append(Oddity(check, refused, place, message))
+
+    def _member(self, pool: ThreadPoolExecutor, name: str, size: int, content: Iterator[memoryview]) -> None:
+        if name not in (META, STATE, SUMS):
+            raise ArchiveError(
+                f"unexpected file {name!r:.200} in the archive", "tar", "a server refuses it: was it repacked?"
+            )
+        if name in self._sizes:
+            self._odd("archive.member-twice", False, name, "stands in the archive more than once")
+        if name != STATE and size + len(self._documents[name]) > self._limits.document:
+            raise LimitError(f"has {size:,} bytes, more than the {self._limits.document:,} allowed", name)
+        self._sizes[name] = self._sizes.get(name, 0) + size
+        # A name that stands twice goes into one hash, as it does on a server.
+        digest = self._hashes.setdefault(name, hashlib.sha256())
+        hashing = _Background(pool, digest.update)
+        for piece in content:
+            hashing.write(piece)
+            if name != STATE:
+                self._documents[name] += piece
+            elif self._sink is not None:
+                self._sink.write(piece)
+        hashing.finish()
+
+    def _check_hashes(self) -> None:
+        for name in (META, STATE, SUMS):
+            if name not in self._sizes:
+                raise ArchiveError(f"{name} is missing", "tar", "the archive is not whole: fetch it again")
+        listed = set()
+        for number, line in enumerate(self._documents[SUMS].decode("utf-8", "replace").splitlines(), 1):
+            parts = line.split()
+            if len(parts) < 2:
+                raise ArchiveError(f"line {number} is no hash and name", SUMS, "fetch the file again")
+            digest, name = parts[0].lower(), parts[1]
+            if name not in self._hashes or name == SUMS:
+                raise ArchiveError(f"names {name!r:.200}, which the archive lacks", SUMS, "was it repacked?")
+            if digest != self._hashes[name].hexdigest():
+                raise ArchiveError(
+                    f"hash check failed: SHA-256 is {self._hashes[name].hexdigest()}, SHA256SUMS says {digest:.80}",
+                    name,
+                    "the content was altered or damaged: fetch it again, or use another copy",
+                )
+            listed.add(name)
+        for name in (META, STATE):
+            if name not in listed:
+                raise ArchiveError(f"has no hash for {name}", SUMS, "nothing vouches for it: use another copy")
+
+
+def parse_meta(data: bytes) -> dict[str, Any]:
+    """meta.json as a dict.
+
+    Raises:
+        ArchiveError: It is not a JSON object with an ID, and integers for Index, Term and Size.
+    """
+    advice = "it is not as Nomad writes it: use another copy"
+    try:
+        meta = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ArchiveError(f"is not JSON ({error})", META, advice) from error
+    if not isinstance(meta, dict):
+        raise ArchiveError("is not a JSON object", META, advice)
+    for field, kind in (("ID", str), ("Index", int), ("Term", int), ("Size", int), ("ConfigurationIndex", int)):
+        if not isinstance(meta.get(field, kind()), kind):
+            raise ArchiveError(f"{field} is {meta[field]!r:.60}", META, advice)
+    return meta
+
+
+def _check_size(meta: Mapping[str, Any], size: int) -> None:
+    if meta.get("Size", size) != size:
+        raise ArchiveError(
+            f"state.bin has {size:,} bytes and meta.json's Size says {meta['Size']:,}",
+            META,
+            "a server finds out only after the upload: use another copy",
+        )
+
+
+def _read_state(pieces: Iterable[bytes], name: str, kind: str, meta: dict[str, Any], sink: Sink | None) -> Archive:
+    """A state.bin by itself. Its CRC is checked where meta.json has one."""
+    size, crc, digest = 0, 0, hashlib.sha256()
+    with ThreadPoolExecutor(1, thread_name_prefix="snapkit") as pool:
+        hashing = _Background(pool, digest.update)
+        for piece in pieces:
+            hashing.write(piece)
+            if "CRC" in meta:
+                crc = fastcrc.crc64.xz(piece, crc)
+            size += len(piece)
+            if sink is not None:
+                sink.write(piece)
+        hashing.finish()
+    _check_size(meta, size)
+    if "CRC" in meta and meta["CRC"] != (found := base64.b64encode(crc.to_bytes(8, "big")).decode()):
+        raise ArchiveError(f"CRC is {found}, meta.json says {meta['CRC']!r:.60}", STATE, "use another copy")
+    return Archive(name, kind, meta, (Member(STATE, size, digest.hexdigest()),))
+
+
+def _read_raft_directory(folder: Path, sink: Sink | None, limits: Limits, progress: Progress | None) -> Archive:
+    copy, unfinished = find_raft_snapshot(folder)
+    try:
+        with (copy / META).open("rb") as file:
+            document = file.read(limits.document + 1)
+        if len(document) > limits.document:
+            raise LimitError(f"has more than the {limits.document:,} bytes allowed", META)
+        meta = parse_meta(document)
+        size = (copy / STATE).stat().st_size
+
+        def pieces() -> Iterator[bytes]:
+            done = 0
+            with (copy / STATE).open("rb") as file:
+                while piece := file.read(CHUNK):
+                    done += len(piece)
+                    if progress is not None:
+                        progress(done, size)
+                    yield piece
+
+        found = _read_state(pieces(), str(copy), "raft directory", meta, sink)
+    except SnapshotError as error:
+        raise error.at(copy.name) if copy != folder else error from error.__cause__
+    passed_over = "was never finished, and is passed over"
+    oddities = tuple(Oddity("archive.unfinished-copy", False, str(path), passed_over) for path in unfinished)
+    return Archive(found.source, found.kind, found.meta, found.members, oddities)
+
+
+def find_raft_snapshot(folder: Path) -> tuple[Path, list[Path]]:
+    """The newest finished copy of the state in or below a server's directory, and the unfinished ones.
+
+    `folder` is a raft snapshot directory itself, or one of `snapshots`, `raft`, `server` or the data directory above.
+
+    Raises:
+        SourceError: There is no finished one.
+    """
+    if (folder / META).exists() and (folder / STATE).exists():
+        return folder, []
+    copies: list[Path] = []
+    for level in ("*", "snapshots/*", "raft/snapshots/*", "server/raft/snapshots/*"):
+        copies += (path for path in folder.glob(level) if (path / STATE).exists() and (path / META).exists())
+    unfinished = sorted(path for path in copies if path.suffix == ".tmp")
+    finished = [path for path in copies if path.suffix != ".tmp"]
+    if not finished:
+        found = f", only unfinished ones ({', '.join(p.name for p in unfinished)})" if unfinished else ""
+        raise SourceError(f"the directory holds no snapshot{found}", "", f"it needs {META} and {STATE} below it")
+    return max(finished, key=lambda path: [int(n) if n.isdigit() else -1 for n in path.name.split("-")]), unfinished
+
+
+def write(
+    target: str | os.PathLike[str],
+    meta: Mapping[str, Any],
+    state: Iterable[bytes | memoryview],
+    size: int,
+    *,
+    overwrite: bool = False,
+) -> None:
+    """Write an archive that a real server restores.
+
+    Args:
+        target: The file; mode 0600, there only when it is whole.
+        meta: For meta.json; Size is set to `size`, and CRC (of a server's own copy) left out.
+        state: state.bin in pieces.
+        size: Its length in bytes.
+        overwrite: May `target` be replaced?
+
+    Raises:
+        TargetExistsError: `target` is there and `overwrite` is false.
+        ArchiveError: `state` is not `size` bytes long.
+    """
+    with atomic(target, overwrite) as file:
+        out = _Gzip(file)
+        document = json.dumps(
+            {k: v for k, v in meta.items() if k != "CRC"} | {"Size": size}, separators=(",", ":"), ensure_ascii=False
+        ).encode()
+        document += b"\n"  # Go's encoder ends with one, and the hash covers it
+        stamp = created_milliseconds(str(meta.get("ID", ""))) // 1000
+        digest = hashlib.sha256()
+        _write_member(out, META, len(document), stamp, [document])
+        _write_member(out, STATE, size, stamp, state, digest)
+        sums = f"{hashlib.sha256(document).hexdigest()}  {META}\n{digest.hexdigest()}  {STATE}\n".encode()
+        _write_member(out, SUMS, len(sums), stamp, [sums])
+        out.write(bytes(2 * BLOCK))  # and no more: Nomad refuses tarfile's padding to 10,240
+        out.finish()
+
+
+def _write_member(
+    out: _Gzip, name: str, size: int, stamp: int, pieces: Iterable[bytes | memoryview], digest: Any = None
+) -> None:
+    info = tarfile.TarInfo(name)
+    info.size, info.mode, info.mtime = size, 0o600, stamp
+    out.write(info.tobuf(tarfile.PAX_FORMAT))
+    written = 0
+    for piece in pieces:
+        written += len(piece)
+        out.write(piece)
+        if digest is not None:
+            digest.update(piece)
+    if written != size:
+        raise ArchiveError(f"has {written:,} bytes, not the {size:,} announced", name)
+    out.write(bytes(-size % BLOCK))
+
+
+class _Gzip:
+    """One gzip member with the header that Go writes, so that nothing tells it from a server's own."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._deflate = zlib.compressobj(6, zlib.DEFLATED, -zlib.MAX_WBITS)
+        self._crc = 0
+        self._size = 0
+        file.write(b"\x1f\x8b\x08\0\0\0\0\0\0\xff")
+
+    def write(self, data: bytes | memoryview) -> None:
+        self._crc = zlib.crc32(data, self._crc)
+        self._size += len(data)
+        self._file.write(self._deflate.compress(data))
+
+    def finish(self) -> None:
+        self._file.write(self._deflate.flush())
+        self._file.write(self._crc.to_bytes(4, "little") + (self._size & 0xFFFFFFFF).to_bytes(4, "little"))
+
+
+def created_milliseconds(snapshot_id: str) -> int:
+    """The Unix milliseconds in `<term>-<index>-<milliseconds>`; 0 if it has none."""
+    last = snapshot_id.rpartition("-")[2]
+    return int(last) if last.isascii() and last.isdigit() and len(last) < 16 else 0

@@ -1,0 +1,1 @@
+"""What a snapshot means. Knows nothing of HTTP or Jupyter."""

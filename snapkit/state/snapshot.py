@@ -1,0 +1,461 @@
+"""Snapshot: the state of a cluster as tables, as single objects, and as something to search."""
+
+from __future__ import annotations
+
+import difflib
+import html
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from types import TracebackType
+from typing import Any, Self
+
+import pandas as pd
+import pyarrow as pa
+
+from snapkit.errors import NotInSnapshotError, RecordError, SnapshotError
+from snapkit.format import archive
+from snapkit.format.archive import DEFAULT_LIMITS, Limits, Progress, Source
+from snapkit.format.records import Framer, Index
+from snapkit.format.schema import TIME_TABLE, TYPES, RecordType, Type, fields, record_type, table_type, type_name
+from snapkit.format.values import Leaf, Mask, split_list, text, to_json, unpack, walk
+from snapkit.state.release import version_range
+from snapkit.state.secrets import masker
+from snapkit.state.store import Store
+from snapkit.state.tables import Rows, to_frame
+
+SAMPLES = 8  # records of each type that the release is guessed from
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """What is known of a snapshot as a whole.
+
+    Attributes:
+        id: `<term>-<index>-<Unix milliseconds>`; "" for a bare state.bin.
+        index: Raft's index; None if unknown, as all that follow.
+        term: Raft's term.
+        version: Of the snapshot format: 1.
+        created: When it was taken, UTC.
+        size: Of state.bin, in bytes.
+        servers: Raft's configuration: dicts with ID, Address and Suffrage.
+        configuration_index: The index that the configuration was written at.
+        cluster_id: From the state's own cluster metadata.
+        version_range: The releases that can have written it, as a version specifier such as `>1.8.4,<1.10.5`.
+        source: What was read.
+    """
+
+    id: str
+    index: int | None
+    term: int | None
+    version: int | None
+    created: pd.Timestamp | None
+    size: int
+    servers: tuple[dict[str, Any], ...]
+    configuration_index: int | None
+    cluster_id: str | None
+    version_range: str
+    source: str
+
+
+def open_snapshot(
+    source: Source,
+    *,
+    key: bytes | str | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+    progress: Progress | None = None,
+) -> Snapshot:
+    """Open a snapshot: one pass that checks the container and finds the records; none is decoded until asked for.
+
+    Args:
+        source: A `.snap` file, its bytes or a binary stream; a raft snapshot directory or a server's data directory;
+            a bare state.bin; any fsspec URL of a file.
+        key: Of the fingerprints that stand for secrets. By default new for each process.
+        limits: Bounds against hostile input.
+        progress: Called with the bytes read so far and in all (None if unknown).
+
+    Raises:
+        SnapshotError: There is nothing to read (SourceError), the container (ArchiveError) or the state (RecordError)
+            is damaged, or a limit is passed (LimitError).
+    """
+    store = Store()
+    framer = Framer(max_record=limits.record)
+    try:
+        found = archive.read(source, _Both(framer, store), limits=limits, progress=progress)
+        try:
+            framer.close()
+        except SnapshotError as error:
+            raise error.at(found.source) from error.__cause__
+    except BaseException:
+        store.close()
+        raise
+    assert framer.index is not None
+    return Snapshot(
+        found, framer.index, {byte: tally.bytes for byte, tally in framer.tallies.items()}, store, masker(key)
+    )
+
+
+class _Both:
+    def __init__(self, framer: Framer, store: Store) -> None:
+        self._framer = framer
+        self._store = store
+
+    def write(self, chunk: bytes | memoryview) -> None:
+        self._framer.write(chunk)
+        self._store.write(chunk)
+
+
+class Snapshot:
+    """The state of a Nomad cluster at one moment.
+
+    Tables are had by name, as `snap.jobs` or `snap["jobs"]`; `dir(snap)` and tab completion list them. Secrets are
+    masked in all that it gives, unless `reveal=True` asks for them.
+
+    Attributes:
+        archive: What the pass over the container found.
+    """
+
+    def __init__(
+        self, found: archive.Archive, index: Index, sizes: Mapping[int, int], store: Store, mask: Mask
+    ) -> None:
+        self.archive = found
+        self._index = index
+        self._sizes = sizes
+        self._store = store
+        self._mask = mask
+        self._frames: dict[str, pd.DataFrame] = {}
+        self._keys: dict[int, dict[tuple[Any, ...], int]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give memory and temporary file back. DataFrames taken from it stay."""
+        self._frames.clear()
+        self._store.close()
+
+    # -- what it is
+
+    @cached_property
+    def meta(self) -> Meta:
+        """What is known of the snapshot as a whole."""
+        meta = self.archive.meta
+        milliseconds = archive.created_milliseconds(meta.get("ID", ""))
+        servers = meta.get("Configuration") or {}
+        return Meta(
+            id=meta.get("ID", ""),
+            index=meta.get("Index"),
+            term=meta.get("Term"),
+            version=meta.get("Version"),
+            created=pd.Timestamp(milliseconds, unit="ms", tz="UTC").as_unit("ns") if milliseconds else None,
+            size=self._index.end,
+            servers=tuple(servers.get("Servers") or ()) if isinstance(servers, dict) else (),
+            configuration_index=meta.get("ConfigurationIndex"),
+            cluster_id=self._cluster_id(),
+            version_range=version_range(self._sizes, self._samples()),
+            source=self.archive.source,
+        )
+
+    def _cluster_id(self) -> str | None:
+        for record in self._records("cluster_metadata"):
+            value = self._json(record, mask=None)
+            return str(value["ClusterID"]) if isinstance(value, dict) and "ClusterID" in value else None
+        return None
+
+    def _samples(self) -> Iterator[tuple[Any, Type]]:
+        for byte in self._sizes:
+            kind = Type("struct", struct=record_type(byte).struct)
+            for record, _ in zip(self._index.of_type(byte), range(SAMPLES), strict=False):
+                yield self._unpacked(record), kind
+
+    @cached_property
+    def _tables(self) -> pd.DataFrame:
+        rows = sorted(self._sizes.items(), key=lambda item: -item[1])
+        counts = [self._index.types.count(byte) for byte, _ in rows]
+        return pd.DataFrame(
+            {
+                "Type": pd.array([type_name(byte) for byte, _ in rows], dtype="str"),
+                "Count": pd.array(counts, dtype="Int64"),
+                "Bytes": pd.array([size for _, size in rows], dtype="Int64"),
+                "Share": pd.array([size / self._index.end for _, size in rows], dtype="Float64"),
+            },
+            index=pd.Index([record_type(byte).table for byte, _ in rows], dtype="str", name="Table"),
+        )
+
+    @property
+    def tables(self) -> pd.DataFrame:
+        """The tables that have records, the largest first.
+
+        Returns:
+            Index Table (str); Type (str; Nomad's name), Count (Int64; records), Bytes (Int64; in state.bin, as
+            Nomad's inspect counts them), Share (Float64; of state.bin, 0 to 1).
+        """
+        return self._tables.copy()
+
+    # -- tables
+
+    def __getitem__(self, table: str) -> pd.DataFrame:
+        return self.table(table)
+
+    def __getattr__(self, name: str) -> pd.DataFrame:
+        if name.startswith("_") or table_type(name) is None:
+            raise AttributeError(f"a snapshot has no table or attribute {name!r}", name=name, obj=self)
+        return self.table(name)
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self._ipython_key_completions_()]
+
+    def _ipython_key_completions_(self) -> list[str]:
+        unknown = [record_type(byte).table for byte in self._sizes if not record_type(byte).struct]
+        return [kind.table for kind in TYPES] + unknown
+
+    def table(self, table: str, columns: Sequence[str] | None = None, *, reveal: bool = False) -> pd.DataFrame:
+        """The records of one type, a row each; a table that the snapshot lacks is empty.
+
+        Args:
+            table: Its name, as in `tables`.
+            columns: Nomad's field names; by default all that are not nested. Nested ones come as Nomad's JSON has
+                them: dicts and lists.
+            reveal: Show secrets.
+
+        Returns:
+            Index: the key fields (a RangeIndex where there is no key). Columns by Nomad's types: string -> str,
+            integers -> Int64, UInt64 and so on, bool -> boolean, float64 -> Float64, []byte -> large_binary,
+            times -> datetime64[ns, UTC] (NaT for 'not set' and for what nanoseconds can't hold), durations ->
+            timedelta64[ns], nested -> object.
+
+        Raises:
+            NotInSnapshotError: There is no such table or column.
+            RecordError: A value is not of its field's type.
+        """
+        if columns is None and not reveal:
+            if table not in self._frames:
+                self._frames[table] = self._frame(table, None, self._mask)
+            return self._frames[table].copy(deep=False)  # pandas copies on write
+        return self._frame(table, columns, None if reveal else self._mask)
+
+    def _frame(self, table: str, columns: Sequence[str] | None, mask: Mask) -> pd.DataFrame:
+        arrow, nested = self._arrow(table, columns, mask)
+        frame = to_frame(arrow)
+        for name, values in nested.items():
+            frame[name] = pd.Series(values, dtype="object", index=frame.index)
+        key = list(self._type(table).key)
+        if columns is not None:
+            frame = frame[key + [name for name in dict.fromkeys(columns) if name not in key]]
+        return frame.set_index(key) if key else frame
+
+    def arrow(self, table: str, *, reveal: bool = False) -> pa.Table:
+        """As `table()` with its default columns, as an Arrow table; the key fields are columns."""
+        return self._arrow(table, None, None if reveal else self._mask)[0]
+
+    def _arrow(self, table: str, columns: Sequence[str] | None, mask: Mask) -> tuple[pa.Table, dict[str, list[Any]]]:
+        rows = self._rows(table)
+        key = rows.kind.key
+        names = rows.names() if columns is None else [*key, *dict.fromkeys(c for c in columns if c not in key)]
+        known = fields(rows.kind.struct)
+        for name in names:
+            if name not in rows.fields and name not in known:
+                choices = [*rows.fields, *(n for n in known if n not in rows.fields)]
+                raise NotInSnapshotError(f"has no column {name!r}", f"table {table}", _suggest(name, choices))
+        flat = [name for name in names if not rows.field(name).type.nested]
+        arrow = pa.table({name: rows.column(name, mask) for name in flat})
+        return arrow, {name: rows.objects(name, mask) for name in names if name not in flat}
+
+    def _rows(self, table: str) -> Rows:
+        kind = self._type(table)
+        state = memoryview(self._store.bytes)
+        records = (state[self._index.value(record)] for record in self._index.of_type(kind.byte))
+        if kind.byte == TIME_TABLE:
+            return Rows.split(kind, (entry for record in records for entry in split_list(record)))
+        return Rows.split(kind, records)
+
+    def _type(self, table: str) -> RecordType:
+        kind = table_type(table)
+        if kind is None:
+            raise NotInSnapshotError(f"has no table {table!r}", "", _suggest(table, self._ipython_key_completions_()))
+        return kind
+
+    # -- single objects
+
+    def get(self, table: str, *key: Any, reveal: bool = False) -> Any:
+        """One object whole, as Nomad's JSON API has it.
+
+        Bytes are base64, times RFC 3339, durations integers (of nanoseconds); fields that Nomad's JSON leaves out are
+        left out. Of records with the same key it is the last, as after a restore.
+
+        Args:
+            table: The table's name.
+            key: Its key fields, one by one or as one tuple; none for a table without a key.
+            reveal: Show secrets.
+
+        Raises:
+            NotInSnapshotError: There is no such table or record.
+            RecordError: The record can't be decoded.
+        """
+        if len(key) == 1 and isinstance(key[0], tuple):
+            key = key[0]
+        return self._json(self._find(table, key), None if reveal else self._mask)
+
+    def _find(self, table: str, key: tuple[Any, ...]) -> int:
+        kind = self._type(table)
+        if len(key) != len(kind.key):
+            fields_ = ", ".join(kind.key) or "no key"
+            raise NotInSnapshotError(
+                f"{len(key)} key fields given, takes {len(kind.key)} ({fields_})", f"table {table}"
+            )
+        keys = self._keys_of(kind)
+        record = keys.get(tuple(str(part) for part in key))
+        if record is None:
+            choices = ["/".join(k) for k in keys]
+            wanted = "/".join(str(part) for part in key)
+            raise NotInSnapshotError(f"has no record {wanted!r}", f"table {table}", _suggest(wanted, choices))
+        return record
+
+    def _keys_of(self, kind: RecordType) -> dict[tuple[str, ...], int]:
+        """The record of each key, as text; the last one where a key stands twice."""
+        if kind.byte not in self._keys:
+            records = list(self._index.of_type(kind.byte))
+            if kind.key:
+                arrow, _ = self._arrow(kind.table, kind.key, None)
+                keys = zip(*(column.to_pylist() for column in arrow.columns), strict=True)
+                self._keys[kind.byte] = {
+                    tuple(str(part) for part in key): record for key, record in zip(keys, records, strict=True)
+                }
+            else:
+                self._keys[kind.byte] = {(): records[-1]} if records else {}
+        return self._keys[kind.byte]
+
+    def _records(self, table: str) -> Iterator[int]:
+        return self._index.of_type(self._type(table).byte)
+
+    def _unpacked(self, record: int) -> Any:
+        try:
+            return unpack(memoryview(self._store.bytes)[self._index.value(record)])
+        except RecordError as error:
+            raise error.at(self._place(record)) from error
+
+    def _json(self, record: int, mask: Mask) -> Any:
+        try:
+            return to_json(self._unpacked(record), self._struct(record), mask)
+        except RecordError as error:
+            raise error.at(self._place(record)) from error
+
+    def _struct(self, record: int) -> Type:
+        kind = record_type(self._index.types[record])
+        struct = Type("struct", struct=kind.struct)
+        return Type("list", struct) if kind.byte == TIME_TABLE else struct
+
+    def _place(self, record: int) -> str:
+        name = type_name(self._index.types[record])
+        return f"state.bin record {record + 1:,} ({name}), byte {self._index.starts[record]:,}"
+
+    # -- search
+
+    def search(self, wanted: str | bytes, *, reveal: bool = False) -> pd.DataFrame:
+        """Every value that holds a text, or bytes: the state is scanned as it is, and only records that hit decoded.
+
+        A hit in a secret is reported, its context masked.
+
+        Args:
+            wanted: Taken literally, upper and lower case told apart.
+            reveal: Show the context of hits in secrets too.
+
+        Returns:
+            Table (str), Key (object; tuples), Path (str; by Nomad's field names), Context (str; the hit and up to 40
+            characters on either side), in the order of the state.
+
+        Raises:
+            SnapshotError: Nothing to search for.
+        """
+        needle = wanted.encode() if isinstance(wanted, str) else bytes(wanted)
+        if not needle:
+            raise SnapshotError("is empty", "the text to search for")
+        hits = [
+            (record_type(self._index.types[record]).table, self._key(record), leaf.path, _context(leaf, needle, mask))
+            for mask in (None if reveal else self._mask,)
+            for record in self._records_with(needle)
+            for leaf in walk(self._unpacked(record), self._struct(record))
+            if needle in _searchable(leaf)
+        ]
+        table, key, path, context = zip(*hits, strict=True) if hits else ((), (), (), ())
+        return pd.DataFrame(
+            {
+                "Table": pd.array(table, dtype="str"),
+                "Key": pd.Series(key, dtype="object"),
+                "Path": pd.array(path, dtype="str"),
+                "Context": pd.array(context, dtype="str"),
+            }
+        )
+
+    def _records_with(self, needle: bytes) -> Iterator[int]:
+        state = self._store.bytes
+        position = state.find(needle)
+        while position != -1:
+            record = bisect_right(self._index.starts, position) - 1
+            if record < 0:  # in the header
+                position = state.find(needle, position + 1)
+                continue
+            yield record
+            following = self._index.value(record).stop
+            # A hit may begin in the type byte or the end of one record and not lie in it: go on from the next.
+            position = state.find(needle, following)
+
+    def _key(self, record: int) -> tuple[Any, ...]:
+        kind = record_type(self._index.types[record])
+        value = self._unpacked(record)
+        parts = [value.get(name.encode()) for name in kind.key] if isinstance(value, dict) else []
+        return tuple(text(part) if isinstance(part, bytes) else part for part in parts)
+
+    # -- how it shows itself
+
+    def __repr__(self) -> str:
+        return f"<Snapshot {'; '.join(self._summary().values())}>"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f'<tr><th style="text-align:left">{html.escape(name)}</th>'
+            f'<td style="text-align:left">{html.escape(value)}</td></tr>'
+            for name, value in self._summary().items()
+        )
+        return f"<table>{rows}</table>"
+
+    def _summary(self) -> dict[str, str]:
+        meta = self.meta
+        top = [f"{row.Type} {row.Share:.0%}" for row in self._tables.head(3).itertuples()]
+        oddities = [oddity.message for oddity in self.archive.oddities]
+        return {
+            "Source": meta.source,
+            "Cluster": f"cluster {meta.cluster_id or 'unknown'}, Nomad {meta.version_range or 'unknown'}",
+            "Taken": f"{meta.created:%Y-%m-%d %H:%M:%S} UTC" if meta.created is not None else "time unknown",
+            "Raft": f"index {meta.index}, term {meta.term}, {len(meta.servers)} servers",
+            "State": f"{meta.size:,} bytes, {len(self._index):,} records in {len(self._tables)} tables",
+            "Largest": ", ".join(top) or "no records",
+        } | ({"Note": "; ".join(oddities)} if oddities else {})
+
+
+def _suggest(wanted: str, choices: Sequence[str]) -> str:
+    close = difflib.get_close_matches(wanted, choices, 3, 0.5)
+    if close:
+        return f"did you mean {', '.join(close)}?"
+    some = ", ".join(choices[:8]) + (" and more" if len(choices) > 8 else "")
+    return f"there are: {some}" if choices else "it is empty"
+
+
+def _searchable(leaf: Leaf) -> bytes:
+    return leaf.value if isinstance(leaf.value, bytes) else b""
+
+
+def _context(leaf: Leaf, needle: bytes, mask: Mask) -> str:
+    value = _searchable(leaf)
+    if leaf.secret and mask is not None:
+        return mask(value)
+    start = value.index(needle)
+    before, after = max(start - 40, 0), start + len(needle) + 40
+    context = text(value[before:after])
+    return f"{'…' if before else ''}{context}{'…' if after < len(value) else ''}"

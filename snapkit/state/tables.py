@@ -1,0 +1,226 @@
+"""Records of one type as an Arrow table: a column a field, with the dtype that the schema gives it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from snapkit.errors import LimitError, RecordError
+from snapkit.format.schema import ANY, Field, RecordType, Type, columns, fields
+from snapkit.format.values import (
+    UNIX_EPOCH,
+    Buffer,
+    Mask,
+    go_time,
+    split_map,
+    to_json,
+    unpack_column,
+    unpack_texts,
+)
+
+NIL = b"\xc0"
+MAX_FIELDS = 1_000  # of one table; Nomad's widest record has some 40
+TIMES = pa.timestamp("ns", "UTC")
+INTEGERS = {
+    "int8": pa.int8(),
+    "int32": pa.int32(),
+    "int64": pa.int64(),
+    "int": pa.int64(),
+    "uint8": pa.uint8(),
+    "uint16": pa.uint16(),
+    "uint32": pa.uint32(),
+    "uint64": pa.uint64(),
+    "uint": pa.uint64(),
+}
+SCALARS = INTEGERS | {
+    "string": pa.large_string(),
+    "bytes": pa.large_binary(),
+    "bool": pa.bool_(),
+    "float64": pa.float64(),
+    "time": TIMES,
+    "duration": pa.duration("ns"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Records of one type, taken apart into fields that are still packed.
+
+    Attributes:
+        kind: Their type.
+        fields: The packed values of each field that any row has, in Nomad's order; nil where a row lacks it.
+        count: How many rows there are.
+    """
+
+    kind: RecordType
+    fields: dict[str, list[Buffer]]
+    count: int
+
+    @classmethod
+    def split(cls, kind: RecordType, records: Iterable[bytes | memoryview]) -> Rows:
+        """Take records apart.
+
+        Raises:
+            RecordError: One is not a map of fields.
+            LimitError: They have more than 1,000 different fields.
+        """
+        packed: dict[str, list[Buffer]] = {}
+        count = 0
+        for record in records:
+            row = split_map(record)
+            for name, value in row.items():
+                column = packed.get(name)
+                if column is None:
+                    if len(packed) >= MAX_FIELDS:
+                        raise LimitError(f"have more than {MAX_FIELDS:,} fields", f"{kind.name} records")
+                    column = packed[name] = [NIL] * count
+                column.append(value)
+            count += 1
+            if len(row) != len(packed):
+                for column in packed.values():
+                    if len(column) < count:
+                        column.append(NIL)
+        return cls(kind, packed, count)
+
+    def field(self, name: str) -> Field:
+        """The definition of a field; for one that the schema lacks, one by the kind of values it has."""
+        known = fields(self.kind.struct).get(name)
+        return known or Field(name, _guess_type(unpack_column(self.fields.get(name, []))), name)
+
+    def names(self) -> list[str]:
+        """The fields that are columns by default: those that are not nested."""
+        if not self.count:
+            return [field.name for field in columns(self.kind.struct)]
+        return [name for name in self.fields if not self.field(name).type.nested]
+
+    def column(self, name: str, mask: Mask) -> pa.Array:
+        """The values of a field that is not nested.
+
+        Raises:
+            RecordError: A value is not of the field's type.
+        """
+        field = self.field(name)
+        packed = self.fields.get(name) or [NIL] * self.count
+        try:
+            return _column(packed, field, mask)
+        except (pa.ArrowException, RecordError, OverflowError, TypeError, ValueError) as error:
+            raise RecordError(
+                f"a value is no {field.type.kind} ({error})",
+                f"{self.kind.name} records, field {name}",
+                "name the columns that you want and leave this one out; get() shows a record as it is",
+            ) from error
+
+    def objects(self, name: str, mask: Mask) -> list[Any]:
+        """The values of a field as Nomad's JSON has them: for the nested ones."""
+        field = self.field(name)
+        values = unpack_column(self.fields.get(name) or [NIL] * self.count)
+        return [to_json(v, field.type, mask, secret=field.secret) for v in values]
+
+
+def _column(packed: Sequence[Buffer], field: Field, mask: Mask) -> pa.Array:
+    kind = field.type.kind
+    if field.secret and mask is not None:
+        shown = [mask(v) if v else v for v in map(_raw, unpack_column(packed))]
+        return pa.array([v.encode() if isinstance(v, str) and kind == "bytes" else v for v in shown], SCALARS[kind])
+    if field.time_unit:
+        return _integer_times(unpack_column(packed), field.time_unit)
+    match kind:
+        case "string":
+            return pa.array(unpack_texts(packed), SCALARS[kind])
+        case "time":
+            return _go_times(packed)
+        case "bytes":
+            return pa.array([_raw(v) for v in unpack_column(packed)], SCALARS[kind])
+        case "bool":
+            values = unpack_column(packed)
+            if not all(v is None or isinstance(v, bool) for v in values):
+                raise TypeError("not a bool")
+            return pa.array(values, SCALARS[kind])
+    values = unpack_column(packed)
+    if any(isinstance(v, bool) for v in values):  # Arrow would take it for a number
+        raise TypeError("a bool")
+    return pa.array(values, SCALARS[kind])
+
+
+def _raw(value: Any) -> bytes | None:
+    if not isinstance(value, bytes | None):
+        raise TypeError(f"{value!r:.60} is not a byte string")
+    return value
+
+
+def _integer_times(values: list[Any], unit: str) -> pa.Array:
+    """Unix seconds or nanoseconds; 0 is 'not set'."""
+    factor = 1_000_000_000 if unit == "s" else 1
+    moments = []
+    for value in values:
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+            raise TypeError(f"{value!r:.60} is not an integer")
+        moments.append(_moment(value * factor) if value else None)
+    return pa.array(moments, TIMES)
+
+
+def _moment(nanoseconds: int) -> int | None:
+    """None for a time that 64 bits of nanoseconds (1677 to 2262) can't hold."""
+    return nanoseconds if -(2**63) < nanoseconds < 2**63 else None
+
+
+_GO_TIME = np.dtype([("raw", "u1"), ("version", "u1"), ("seconds", ">i8"), ("nanoseconds", ">i4"), ("zone", ">i2")])
+
+
+def _go_times(packed: Sequence[Buffer]) -> pa.Array:
+    joined = b"".join(packed)
+    if len(joined) == _GO_TIME.itemsize * len(packed):
+        raw = np.frombuffer(joined, _GO_TIME)
+        seconds = raw["seconds"].astype("i8") - UNIX_EPOCH
+        plain = (raw["raw"] == 0xAF) & (raw["version"] == 1) & (raw["nanoseconds"] >= 0) & (raw["nanoseconds"] < 10**9)
+        if plain.all():
+            fits = np.abs(seconds) < 2**63 // 10**9
+            moments = np.where(fits, seconds, 0) * 10**9 + raw["nanoseconds"]
+            return pa.array(moments, TIMES, mask=~fits)
+    times = [go_time(value) for value in unpack_column(packed)]
+    return pa.array([None if t is None or t.is_zero else _moment(t.unix_nanoseconds) for t in times], TIMES)
+
+
+def _guess_type(values: list[Any]) -> Type:
+    """The type of a field that the schema lacks, from all its values: a newer Nomad, or an Enterprise type."""
+    kinds = {type(v) for v in values if v is not None}
+    if kinds == {bytes}:
+        try:
+            for value in values:
+                (value or b"").decode()
+        except UnicodeDecodeError:
+            return Type("bytes")
+        return Type("string")
+    if kinds == {bool}:
+        return Type("bool")
+    if kinds == {int}:
+        return Type("uint64" if max(v for v in values if v is not None) >= 2**63 else "int64")
+    if kinds == {float} or kinds == {int, float}:
+        return Type("float64")
+    return ANY
+
+
+def to_frame(table: pa.Table) -> pd.DataFrame:
+    """An Arrow table as a DataFrame: strings in pandas' Arrow-backed str, nullable integers and booleans."""
+    frame: pd.DataFrame = table.to_pandas(types_mapper=_DTYPES.get)
+    return frame
+
+
+_DTYPES = {
+    pa.large_string(): pd.StringDtype("pyarrow", na_value=np.nan),
+    pa.large_binary(): pd.ArrowDtype(pa.large_binary()),
+    pa.bool_(): pd.BooleanDtype(),
+    pa.float64(): pd.Float64Dtype(),
+    pa.int8(): pd.Int8Dtype(),
+    pa.int32(): pd.Int32Dtype(),
+    pa.int64(): pd.Int64Dtype(),
+    pa.uint8(): pd.UInt8Dtype(),
+    pa.uint16(): pd.UInt16Dtype(),
+    pa.uint32(): pd.UInt32Dtype(),
+    pa.uint64(): pd.UInt64Dtype(),
+}
