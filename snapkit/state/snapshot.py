@@ -247,8 +247,18 @@ class Snapshot:
             frame[name] = pd.Series(values, dtype="object", index=frame.index)
         key = list(self._type(table).key)
         if columns is not None:
-            frame = frame[key + [name for name in dict.fromkeys(columns) if name not in key]]
+            frame = frame[list(dict.fromkeys([*key, *columns]))]
         return frame.set_index(key) if key else frame
+
+    def columns(self, table: str) -> list[str]:
+        """The fields that a table can show, nested ones too and key fields first, in Nomad's order.
+
+        Raises:
+            NotInSnapshotError: There is no such table.
+        """
+        rows = self._rows(table)
+        names = rows.fields if rows.count else fields(rows.kind.struct)
+        return list(dict.fromkeys([*rows.kind.key, *names]))
 
     def arrow(self, table: str, *, reveal: bool = False) -> pa.Table:
         """As `table()` with its default columns, as an Arrow table; the key fields are columns."""
@@ -257,7 +267,7 @@ class Snapshot:
     def _arrow(self, table: str, columns: Sequence[str] | None, mask: Mask) -> tuple[pa.Table, dict[str, list[Any]]]:
         rows = self._rows(table)
         key = rows.kind.key
-        names = rows.names() if columns is None else [*key, *dict.fromkeys(c for c in columns if c not in key)]
+        names = rows.names() if columns is None else list(dict.fromkeys([*key, *columns]))
         known = fields(rows.kind.struct)
         for name in names:
             if name not in rows.fields and name not in known:

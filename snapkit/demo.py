@@ -1,0 +1,40 @@
+"""The main job from end to end, told in the terminal."""
+
+from __future__ import annotations
+
+from snapkit.jupyter import shared
+from snapkit.state.snapshot import Snapshot, open_snapshot
+
+
+def run() -> None:
+    """Open the week's Monday, check it, and say what went wrong that day."""
+    archive = shared("data") / "v2.0.5" / "monday.snap"
+    print(f"1. Open and check an archive: {archive.name}, Monday's backup of a cluster of three servers.")
+    with open_snapshot(archive) as snapshot:
+        for member in snapshot.archive.members:
+            verdict = "matches SHA256SUMS" if member.name != "SHA256SUMS" else "holds the sums of the other two"
+            print(f"   {member.name:11} {member.size:>9,} bytes  SHA-256 {member.sha256[:16]}…  {verdict}")
+        meta = snapshot.meta
+        print(
+            f"   Taken {meta.created:%Y-%m-%d %H:%M:%S} UTC at Raft index {meta.index} by Nomad {meta.version_range}."
+        )
+
+        print("\n2. What is in it: the five largest tables of", len(snapshot.tables))
+        for row in snapshot.tables.head(5).reset_index().itertuples():
+            print(f"   {row.Table:16} {row.Count:>4} records {row.Bytes:>9,} bytes  {row.Share:>4.0%}")
+
+        print("\n3. What went wrong: the allocations that failed, and why.")
+        for line in failed_allocations(snapshot):
+            print(f"   {line}")
+    print("\nNext: `make lab` opens the notebooks in JupyterLab (01 tells this story step by step).")
+
+
+def failed_allocations(snapshot: Snapshot) -> list[str]:
+    """A line for each failed allocation: which, where, and what its tasks ended with."""
+    allocs = snapshot.table("allocs", ["Name", "NodeName", "ClientStatus", "TaskStates"])
+    lines = []
+    for alloc in allocs[allocs["ClientStatus"] == "failed"].to_dict("records"):
+        for task, state in (alloc["TaskStates"] or {}).items():
+            codes = [event["ExitCode"] for event in state["Events"] or [] if event["Type"] == "Terminated"]
+            lines.append(f"{alloc['Name']} on {alloc['NodeName']}: task {task} ended with exit codes {codes}")
+    return lines

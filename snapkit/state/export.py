@@ -1,0 +1,248 @@
+"""Tables as files: CSV, JSON lines, Parquet, SQLite and DuckDB, each by the library that does it well."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet
+
+from snapkit.errors import SnapshotError, SourceError
+from snapkit.files import publish, refuse_existing, temporary_name
+from snapkit.state.snapshot import Snapshot
+
+Write = Callable[[Snapshot, str, Path, bool], int]
+
+
+class Exported(NamedTuple):
+    """A table that was exported: how many rows, and where to."""
+
+    table: str
+    rows: int
+    path: Path
+
+
+def records(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """The rows of a table as dicts for json: times RFC 3339, durations in nanoseconds, bytes base64, None for NA."""
+    if not isinstance(frame.index, pd.RangeIndex):
+        frame = frame.reset_index()
+    names = [str(name) for name in frame.columns]
+    columns = [[_plain(value) for value in frame[name].array] for name in frame.columns]
+    for row in zip(*columns, strict=True):
+        yield dict(zip(names, row, strict=True))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict | list | tuple | str | bool):
+        return value
+    if pd.isna(value):
+        return None
+    if isinstance(value, pd.Timestamp):
+        return value.isoformat().replace("+00:00", "Z")
+    if isinstance(value, pd.Timedelta):
+        return value.value
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    return value.item() if hasattr(value, "item") else value
+
+
+def export(
+    snapshot: Snapshot,
+    target: str | Path,
+    *,
+    format: str | None = None,
+    tables: Sequence[str] | None = None,
+    reveal: bool = False,
+    overwrite: bool = False,
+) -> list[Exported]:
+    """Write tables to a file or a folder, with all their fields; secrets are masked.
+
+    A `.sqlite`, `.db` or `.duckdb` file takes all tables. A `.csv`, `.jsonl` or `.parquet` file takes one table;
+    any other target is a folder with a file for each table. Nested fields are JSON as Nomad has it.
+
+    Args:
+        snapshot: The open snapshot.
+        target: The file or folder; there only when it is whole.
+        format: `csv`, `jsonl`, `parquet`, `sqlite` or `duckdb`; by default by the target's suffix, and Parquet for a
+            folder.
+        tables: Which; by default all that have records.
+        reveal: Write secrets in the clear.
+        overwrite: May a file that is there be replaced? A folder is never replaced.
+
+    Raises:
+        TargetExistsError: The target is there.
+        SnapshotError: The format is not known, or its library is not installed.
+    """
+    target = Path(target)
+    chosen = list(tables) if tables is not None else list(snapshot.tables.index)
+    for table in chosen:
+        snapshot.columns(table)  # so that a wrong name fails before anything is written
+    by_suffix = _SUFFIXES.get(target.suffix.lower())
+    form = format or by_suffix or "parquet"
+    if form not in {*_TABLE_FORMATS, *_DATABASES}:
+        raise SnapshotError(f"is no format {form!r}", "", f"there are {', '.join([*_TABLE_FORMATS, *_DATABASES])}")
+    if form in _DATABASES:
+        return _to_database(snapshot, chosen, target, form, reveal, overwrite)
+    if by_suffix is None:
+        return _to_folder(snapshot, chosen, target, form, reveal)
+    if len(chosen) != 1:
+        advice = "name one with --table, or a folder or a .sqlite or .duckdb file"
+        raise SnapshotError(f"holds one table, and {len(chosen)} are to be exported", str(target), advice)
+    refuse_existing(target, overwrite)
+    with temporary_name(target) as temporary:
+        rows = _TABLE_FORMATS[form](snapshot, chosen[0], temporary, reveal)
+        publish(temporary, target, overwrite)
+    return [Exported(chosen[0], rows, target)]
+
+
+def _to_folder(snapshot: Snapshot, tables: Sequence[str], target: Path, form: str, reveal: bool) -> list[Exported]:
+    refuse_existing(target, False)
+    try:
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    except OSError as error:
+        raise SourceError(f"can't be written ({error.strerror})", str(target), "choose another folder") from error
+    try:
+        exported = []
+        for table in tables:
+            name = f"{table}.{form}"
+            path = temporary / name
+            path.touch(0o600)
+            exported.append(Exported(table, _TABLE_FORMATS[form](snapshot, table, path, reveal), target / name))
+        temporary.rename(target)
+        return exported
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _to_database(
+    snapshot: Snapshot, tables: Sequence[str], target: Path, form: str, reveal: bool, overwrite: bool
+) -> list[Exported]:
+    refuse_existing(target, overwrite)
+    with temporary_name(target) as temporary:
+        rows = _DATABASES[form](snapshot, tables, temporary, reveal)
+        temporary.chmod(0o600)
+        publish(temporary, target, overwrite)
+    return [Exported(table, count, target) for table, count in zip(tables, rows, strict=True)]
+
+
+def flat(snapshot: Snapshot, table: str, reveal: bool) -> pa.Table:
+    """All fields of a table in Arrow: nested ones as JSON text, the key fields as columns."""
+    arrow = snapshot.arrow(table, reveal=reveal)
+    for name in snapshot.columns(table):
+        if name not in arrow.column_names:
+            frame = snapshot.table(table, [name], reveal=reveal)
+            texts = [None if value is None else json.dumps(value, ensure_ascii=False) for value in frame[name]]
+            arrow = arrow.append_column(name, pa.array(texts, pa.large_string()))
+    return arrow
+
+
+def _plainer(arrow: pa.Table) -> pa.Table:
+    """Types that every reader knows: bytes as base64, durations as nanoseconds, times without a zone (all are UTC)."""
+    for i, field in enumerate(arrow.schema):
+        column = arrow.column(i)
+        if pa.types.is_large_binary(field.type):
+            encoded = [None if v is None else base64.b64encode(v).decode() for v in column.to_pylist()]
+            arrow = arrow.set_column(i, field.name, pa.array(encoded, pa.large_string()))
+        elif pa.types.is_duration(field.type):
+            arrow = arrow.set_column(i, field.name, pc.cast(column, pa.int64()))
+        elif pa.types.is_timestamp(field.type):
+            arrow = arrow.set_column(i, field.name, pc.cast(column, pa.timestamp("ns")))
+    return arrow
+
+
+def _csv(snapshot: Snapshot, table: str, path: Path, reveal: bool) -> int:
+    arrow = _plainer(flat(snapshot, table, reveal))
+    pyarrow.csv.write_csv(arrow, path)
+    return int(arrow.num_rows)
+
+
+def _parquet(snapshot: Snapshot, table: str, path: Path, reveal: bool) -> int:
+    arrow = flat(snapshot, table, reveal)
+    pyarrow.parquet.write_table(arrow, path)
+    return int(arrow.num_rows)
+
+
+def _jsonl(snapshot: Snapshot, table: str, path: Path, reveal: bool) -> int:
+    frame = snapshot.table(table, snapshot.columns(table), reveal=reveal)
+    with path.open("w", encoding="utf-8") as file:
+        for record in records(frame):
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+    return len(frame)
+
+
+def _sqlite(snapshot: Snapshot, tables: Sequence[str], path: Path, reveal: bool) -> list[int]:
+    sqlite_utils = _library("sqlite_utils")
+    database = sqlite_utils.Database(path)
+    try:
+        return [_to_sqlite(database, snapshot, table, reveal) for table in tables]
+    finally:
+        database.conn.close()
+
+
+def _to_sqlite(database: Any, snapshot: Snapshot, table: str, reveal: bool) -> int:
+    frame = snapshot.table(table, snapshot.columns(table), reveal=reveal)
+    types = {name: _sqlite_type(frame[name].dtype) for name in frame.columns}
+    key = [name for name in frame.index.names if name is not None]
+    database[table].create(dict.fromkeys(key, str) | types)
+    rows = ({name: _sqlite_value(value) for name, value in record.items()} for record in records(frame))
+    database[table].insert_all(rows)
+    return len(frame)
+
+
+def _sqlite_type(dtype: Any) -> type:
+    if pd.api.types.is_bool_dtype(dtype) or pd.api.types.is_integer_dtype(dtype) or dtype.kind == "m":
+        return int
+    return float if pd.api.types.is_float_dtype(dtype) else str
+
+
+def _sqlite_value(value: Any) -> Any:
+    """SQLite has no integers beyond 63 bits: they are text there."""
+    return str(value) if isinstance(value, int) and abs(value) >= 2**63 else value
+
+
+def _duckdb(snapshot: Snapshot, tables: Sequence[str], path: Path, reveal: bool) -> list[int]:
+    duckdb = _library("duckdb")
+    path.unlink()  # DuckDB wants to make the file itself
+    rows = []
+    with duckdb.connect(str(path)) as connection:
+        for table in tables:
+            arrow = _plainer(flat(snapshot, table, reveal))
+            connection.register("arrow_table", arrow)
+            connection.execute(f'CREATE TABLE "{table}" AS SELECT * FROM arrow_table')
+            connection.unregister("arrow_table")
+            rows.append(int(arrow.num_rows))
+    return rows
+
+
+def _library(name: str) -> Any:
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise SnapshotError(f"needs {name}", "this format", "pip install 'snapkit[export]'") from error
+
+
+_TABLE_FORMATS: dict[str, Write] = {"csv": _csv, "jsonl": _jsonl, "parquet": _parquet}
+_DATABASES: dict[str, Callable[[Snapshot, Sequence[str], Path, bool], list[int]]] = {
+    "sqlite": _sqlite,
+    "duckdb": _duckdb,
+}
+_SUFFIXES = {
+    ".csv": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".parquet": "parquet",
+    ".sqlite": "sqlite",
+    ".sqlite3": "sqlite",
+    ".db": "sqlite",
+    ".duckdb": "duckdb",
+}
