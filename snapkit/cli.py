@@ -38,6 +38,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+NESTED_WIDTH = 60  # characters of a nested value in a table; --json shows all
+
 FILE = "An archive, a raft snapshot or data directory, a state.bin, any fsspec URL; - for standard input."
 File = Annotated[str, typer.Argument(help=FILE, metavar="FILE")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -219,7 +221,8 @@ def export(
     if json_:
         _print_json([{"Table": e.table, "Rows": e.rows, "Path": str(e.path)} for e in done])
     else:
-        print(f"{dest}: {len(done)} tables, {sum(e.rows for e in done):,} rows{'' if reveal else ', secrets masked'}")
+        tables = done[0].table if len(done) == 1 else f"{len(done)} tables"
+        print(f"{dest}: {tables}, {sum(e.rows for e in done):,} rows{'' if reveal else ', secrets masked'}")
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -372,5 +375,6 @@ def _cell(value: Any) -> str:
     if isinstance(value, tuple):
         return "/".join(str(part) for part in value)
     if isinstance(value, dict | list):
-        return _printable(json.dumps(value, ensure_ascii=False))
+        text = json.dumps(value, ensure_ascii=False)
+        return _printable(text if len(text) <= NESTED_WIDTH else text[: NESTED_WIDTH - 1] + "…")
     return _printable(str(value))

@@ -179,6 +179,8 @@ def _json(value: Any, kind: Type, mask: Mask, secret: bool, depth: int) -> Any:
                 elif field.json is not None:
                     result[field.json] = _field(item, field, mask, secret, depth - 1)
             return result
+        case list() if kind.kind == "bytes" and all(isinstance(i, int) and 0 <= i < 256 for i in value):
+            return base64.b64encode(bytes(value)).decode()  # a Go slice of a named byte type, such as numalib's
         case list():
             return [_json(item, kind.element or ANY, mask, secret, depth - 1) for item in value]
         case bytes():

@@ -135,17 +135,6 @@ def _to_database(
     return [Exported(table, count, target) for table, count in zip(tables, rows, strict=True)]
 
 
-def flat(snapshot: Snapshot, table: str, reveal: bool) -> pa.Table:
-    """All fields of a table in Arrow: nested ones as JSON text, the key fields as columns."""
-    arrow = snapshot.arrow(table, reveal=reveal)
-    for name in snapshot.columns(table):
-        if name not in arrow.column_names:
-            frame = snapshot.table(table, [name], reveal=reveal)
-            texts = [None if value is None else json.dumps(value, ensure_ascii=False) for value in frame[name]]
-            arrow = arrow.append_column(name, pa.array(texts, pa.large_string()))
-    return arrow
-
-
 def _plainer(arrow: pa.Table) -> pa.Table:
     """Types that every reader knows: bytes as base64, durations as nanoseconds, times without a zone (all are UTC)."""
     for i, field in enumerate(arrow.schema):
@@ -161,13 +150,13 @@ def _plainer(arrow: pa.Table) -> pa.Table:
 
 
 def _csv(snapshot: Snapshot, table: str, path: Path, reveal: bool) -> int:
-    arrow = _plainer(flat(snapshot, table, reveal))
+    arrow = _plainer(snapshot.arrow(table, nested=True, reveal=reveal))
     pyarrow.csv.write_csv(arrow, path)
     return int(arrow.num_rows)
 
 
 def _parquet(snapshot: Snapshot, table: str, path: Path, reveal: bool) -> int:
-    arrow = flat(snapshot, table, reveal)
+    arrow = snapshot.arrow(table, nested=True, reveal=reveal)
     pyarrow.parquet.write_table(arrow, path)
     return int(arrow.num_rows)
 
@@ -216,7 +205,7 @@ def _duckdb(snapshot: Snapshot, tables: Sequence[str], path: Path, reveal: bool)
     rows = []
     with duckdb.connect(str(path)) as connection:
         for table in tables:
-            arrow = _plainer(flat(snapshot, table, reveal))
+            arrow = _plainer(snapshot.arrow(table, nested=True, reveal=reveal))
             connection.register("arrow_table", arrow)
             connection.execute(f'CREATE TABLE "{table}" AS SELECT * FROM arrow_table')
             connection.unregister("arrow_table")

@@ -241,14 +241,25 @@ class Snapshot:
         return self._frame(table, columns, None if reveal else self._mask)
 
     def _frame(self, table: str, columns: Sequence[str] | None, mask: Mask) -> pd.DataFrame:
-        arrow, nested = self._arrow(table, columns, mask)
-        frame = to_frame(arrow)
-        for name, values in nested.items():
-            frame[name] = pd.Series(values, dtype="object", index=frame.index)
-        key = list(self._type(table).key)
-        if columns is not None:
-            frame = frame[list(dict.fromkeys([*key, *columns]))]
-        return frame.set_index(key) if key else frame
+        rows = self._rows(table)
+        names = self._names(rows, columns)
+        flat = [name for name in names if not rows.field(name).type.nested]
+        frame = to_frame(rows.arrow(flat, mask)) if flat else pd.DataFrame(index=pd.RangeIndex(rows.count))
+        for name in names:
+            if name not in frame:
+                frame[name] = pd.Series(rows.objects(name, mask), dtype="object", index=frame.index)
+        key = list(rows.kind.key)
+        return frame[names].set_index(key) if key else frame[names]
+
+    def _names(self, rows: Rows, columns: Sequence[str] | None) -> list[str]:
+        """The columns asked for, key fields first; by default those that are not nested."""
+        if columns is None:
+            return rows.names()
+        known = list(dict.fromkeys([*rows.fields, *fields(rows.kind.struct)]))
+        for name in columns:
+            if name not in known:
+                raise NotInSnapshotError(f"has no column {name!r}", f"table {rows.kind.table}", _suggest(name, known))
+        return list(dict.fromkeys([*rows.kind.key, *columns]))
 
     def columns(self, table: str) -> list[str]:
         """The fields that a table can show, nested ones too and key fields first, in Nomad's order.
@@ -260,22 +271,16 @@ class Snapshot:
         names = rows.fields if rows.count else fields(rows.kind.struct)
         return list(dict.fromkeys([*rows.kind.key, *names]))
 
-    def arrow(self, table: str, *, reveal: bool = False) -> pa.Table:
-        """As `table()` with its default columns, as an Arrow table; the key fields are columns."""
-        return self._arrow(table, None, None if reveal else self._mask)[0]
+    def arrow(self, table: str, *, nested: bool = False, reveal: bool = False) -> pa.Table:
+        """As `table()`, as an Arrow table: the key fields are columns, nested ones (if asked for) JSON text.
 
-    def _arrow(self, table: str, columns: Sequence[str] | None, mask: Mask) -> tuple[pa.Table, dict[str, list[Any]]]:
+        Raises:
+            NotInSnapshotError: There is no such table.
+            RecordError: A value is not of its field's type.
+        """
         rows = self._rows(table)
-        key = rows.kind.key
-        names = rows.names() if columns is None else list(dict.fromkeys([*key, *columns]))
-        known = fields(rows.kind.struct)
-        for name in names:
-            if name not in rows.fields and name not in known:
-                choices = [*rows.fields, *(n for n in known if n not in rows.fields)]
-                raise NotInSnapshotError(f"has no column {name!r}", f"table {table}", _suggest(name, choices))
-        flat = [name for name in names if not rows.field(name).type.nested]
-        arrow = pa.table({name: rows.column(name, mask) for name in flat})
-        return arrow, {name: rows.objects(name, mask) for name in names if name not in flat}
+        names = self.columns(table) if nested else self._names(rows, None)
+        return rows.arrow(names, None if reveal else self._mask)
 
     def _rows(self, table: str) -> Rows:
         kind = self._type(table)
@@ -332,7 +337,7 @@ class Snapshot:
         if kind.byte not in self._keys:
             records = list(self._index.of_type(kind.byte))
             if kind.key:
-                arrow, _ = self._arrow(kind.table, kind.key, None)
+                arrow = self._rows(kind.table).arrow(kind.key, None)
                 keys = zip(*(column.to_pylist() for column in arrow.columns), strict=True)
                 self._keys[kind.byte] = {
                     tuple(str(part) for part in key): record for key, record in zip(keys, records, strict=True)

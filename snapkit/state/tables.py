@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,7 @@ from snapkit.format.values import (
 
 NIL = b"\xc0"
 MAX_FIELDS = 1_000  # of one table; Nomad's widest record has some 40
+TEXT = pa.large_string()
 TIMES = pa.timestamp("ns", "UTC")
 INTEGERS = {
     "int8": pa.int8(),
@@ -38,7 +40,7 @@ INTEGERS = {
     "uint": pa.uint64(),
 }
 SCALARS = INTEGERS | {
-    "string": pa.large_string(),
+    "string": TEXT,
     "bytes": pa.large_binary(),
     "bool": pa.bool_(),
     "float64": pa.float64(),
@@ -98,13 +100,24 @@ class Rows:
             return [field.name for field in columns(self.kind.struct)]
         return [name for name in self.fields if not self.field(name).type.nested]
 
+    def arrow(self, names: Sequence[str], mask: Mask) -> pa.Table:
+        """The named fields as columns, nested ones as JSON text.
+
+        Raises:
+            RecordError: A value is not of its field's type.
+        """
+        return pa.table({name: self.column(name, mask) for name in names})
+
     def column(self, name: str, mask: Mask) -> pa.Array:
-        """The values of a field that is not nested.
+        """The values of a field; JSON text if it is nested.
 
         Raises:
             RecordError: A value is not of the field's type.
         """
         field = self.field(name)
+        if field.type.nested:
+            values = self.objects(name, mask)
+            return pa.array([None if v is None else json.dumps(v, ensure_ascii=False) for v in values], TEXT)
         packed = self.fields.get(name) or [NIL] * self.count
         try:
             return _column(packed, field, mask)
