@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import html
+import os
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from snapkit.format.records import Framer, Index
 from snapkit.format.schema import TIME_TABLE, TYPES, RecordType, Type, fields, record_type, table_type, type_name
 from snapkit.format.values import Leaf, Mask, split_list, text, to_json, unpack, walk
 from snapkit.state.release import version_range
-from snapkit.state.secrets import masker
+from snapkit.state.secrets import masker, unlock
 from snapkit.state.store import Store
 from snapkit.state.tables import Rows, to_frame
 
@@ -369,6 +370,22 @@ class Snapshot:
     def _place(self, record: int) -> str:
         name = type_name(self._index.types[record])
         return f"state.bin record {record + 1:,} ({name}), byte {self._index.starts[record]:,}"
+
+    def unlock(self, keystore: str | os.PathLike[str] | None = None) -> pd.DataFrame:
+        """The variables in the clear, by the keys in the archive itself (from 1.9) or in a keystore folder.
+
+        Args:
+            keystore: A copy of `server/keystore` from a server's data directory: up to 1.8 the keys are there alone.
+
+        Returns:
+            Index Namespace, Path; Items (object; dicts of strings).
+
+        Raises:
+            MissingKeyError: There is no material of a key that a variable needs.
+            ExternalKeyError: It takes an external KMS.
+            WrongKeyError: A variable or key does not open: altered, or of another cluster.
+        """
+        return unlock(self, keystore)
 
     # -- search
 
