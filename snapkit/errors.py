@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 
 class SnapshotError(Exception):
     """The root of all errors that input can cause.
@@ -13,7 +15,7 @@ class SnapshotError(Exception):
     """
 
     def __init__(self, what: str, where: str = "", advice: str = "") -> None:
-        super().__init__(what, where, advice)  # all three as args, so that the error pickles
+        super().__init__(what, where, advice)  # what copy and pickle make another one from
         self.what = what
         self.where = where
         self.advice = advice
@@ -24,7 +26,9 @@ class SnapshotError(Exception):
 
     def at(self, source: str) -> SnapshotError:
         """The same error, with the source that it was found in ahead of its place."""
-        return type(self)(self.what, f"{source}: {self.where}" if self.where else source, self.advice)
+        located = copy.copy(self)
+        located.where = f"{source}: {self.where}" if self.where else source
+        return located
 
 
 class SourceError(SnapshotError):
@@ -32,7 +36,15 @@ class SourceError(SnapshotError):
 
 
 class ArchiveError(SnapshotError):
-    """The container is damaged: gzip, tar, meta.json or a checksum."""
+    """The container is damaged: gzip, tar, meta.json or a checksum.
+
+    Attributes:
+        nomad: What a server says when it is asked to restore it, after `failed to restore from snapshot: `.
+    """
+
+    def __init__(self, what: str, where: str = "", advice: str = "", nomad: str = "") -> None:
+        super().__init__(what, where, advice)
+        self.nomad = nomad or what
 
 
 class RecordError(SnapshotError):

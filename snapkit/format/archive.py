@@ -30,6 +30,12 @@ META, STATE, SUMS = "meta.json", "state.bin", "SHA256SUMS"
 
 CHUNK = 1 << 20  # of the inflated stream
 BLOCK = 512  # of tar
+GZIP_HEADER = 10  # bytes
+
+# How a server begins what it says of an archive that it refuses.
+_READING = "failed to read snapshot file: "
+_INTEGRITY = f"{_READING}failed checking integrity of snapshot: "
+_RAFT = "Raft error when restoring snapshot: "
 
 #: What a snapshot can be read from.
 Source: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]
@@ -203,7 +209,13 @@ def _read_stream(
         return _ArchiveReader(name, sink, limits).read(pieces())
     if head[:1] == b"\x80":
         return _read_state(pieces(), name, "state file", {}, sink)
-    raise ArchiveError(f"is not a Nomad snapshot ({_looks_like(head)})", "byte 0", "a snapshot is a gzipped tar")
+    words = "EOF" if not head else "unexpected EOF" if len(head) < GZIP_HEADER else "gzip: invalid header"
+    raise ArchiveError(
+        f"is not a Nomad snapshot ({_looks_like(head)})",
+        "byte 0",
+        "a snapshot is a gzipped tar",
+        nomad=f"failed to decompress snapshot: {words}",
+    )
 
 
 def _read_head(stream: IO[bytes]) -> bytes:
@@ -288,6 +300,7 @@ class _Inflater:
                         "the gzip stream ends too early",
                         f"byte {self.compressed:,}",
                         "the file was cut short: fetch it again",
+                        nomad="unexpected EOF",
                     )
                 chunk = self._inflate(member, data)
                 data = member.unconsumed_tail
@@ -392,7 +405,10 @@ class _Tar:
             header = tarfile.TarInfo.frombuf(block, "utf-8", "replace")
         except tarfile.HeaderError as error:
             raise ArchiveError(
-                f"the tar header is damaged ({error})", f"tar byte {start:,}", "fetch the file again"
+                f"the tar header is damaged ({error})",
+                f"tar byte {start:,}",
+                "fetch the file again",
+                nomad=f"{_READING}failed reading snapshot: archive/tar: invalid tar header",
             ) from error
         if header.size < 0:
             raise ArchiveError("a tar member has a negative size", f"tar byte {start:,}", "fetch the file again")
@@ -427,6 +443,7 @@ class _Tar:
                     f"the tar ends inside {name}, {left:,} bytes early",
                     f"tar byte {self.offset:,}",
                     "the archive was cut short: fetch it again",
+                    nomad=f"{_READING}failed to read or write snapshot data: unexpected EOF",
                 )
             left -= len(piece)
             yield piece
@@ -477,7 +494,10 @@ class _ArchiveReader:
     def _member(self, pool: ThreadPoolExecutor, name: str, size: int, content: Iterator[memoryview]) -> None:
         if name not in (META, STATE, SUMS):
             raise ArchiveError(
-                f"unexpected file {name!r:.200} in the archive", "tar", "a server refuses it: was it repacked?"
+                f"unexpected file {name!r:.200} in the archive",
+                "tar",
+                "a server refuses it: was it repacked?",
+                nomad=f"{_READING}unexpected file {json.dumps(name)} in snapshot",
             )
         if name in self._sizes:
             self._odd("archive.member-twice", False, name, "stands in the archive more than once")
@@ -498,7 +518,12 @@ class _ArchiveReader:
     def _check_hashes(self) -> None:
         for name in (META, STATE, SUMS):
             if name not in self._sizes:
-                raise ArchiveError(f"{name} is missing", "tar", "the archive is not whole: fetch it again")
+                raise ArchiveError(
+                    f"{name} is missing",
+                    "tar",
+                    "the archive is not whole: fetch it again",
+                    nomad=f'{_INTEGRITY}file missing for "{META if name == SUMS else name}"',
+                )
         listed = set()
         for number, line in enumerate(self._documents[SUMS].decode("utf-8", "replace").splitlines(), 1):
             parts = line.split()
@@ -506,17 +531,28 @@ class _ArchiveReader:
                 raise ArchiveError(f"line {number} is no hash and name", SUMS, "fetch the file again")
             digest, name = parts[0].lower(), parts[1]
             if name not in self._hashes or name == SUMS:
-                raise ArchiveError(f"names {name!r:.200}, which the archive lacks", SUMS, "was it repacked?")
+                raise ArchiveError(
+                    f"names {name!r:.200}, which the archive lacks",
+                    SUMS,
+                    "was it repacked?",
+                    nomad=f"{_INTEGRITY}list missing hash for {json.dumps(name)}",
+                )
             if digest != self._hashes[name].hexdigest():
                 raise ArchiveError(
                     f"hash check failed: SHA-256 is {self._hashes[name].hexdigest()}, SHA256SUMS says {digest:.80}",
                     name,
                     "the content was altered or damaged: fetch it again, or use another copy",
+                    nomad=f"{_INTEGRITY}hash check failed for {json.dumps(name)}",
                 )
             listed.add(name)
         for name in (META, STATE):
             if name not in listed:
-                raise ArchiveError(f"has no hash for {name}", SUMS, "nothing vouches for it: use another copy")
+                raise ArchiveError(
+                    f"has no hash for {name}",
+                    SUMS,
+                    "nothing vouches for it: use another copy",
+                    nomad=f'{_INTEGRITY}file missing for "{name}"',
+                )
 
 
 def parse_meta(data: bytes) -> dict[str, Any]:
@@ -544,6 +580,7 @@ def _check_size(meta: Mapping[str, Any], size: int) -> None:
             f"state.bin has {size:,} bytes and meta.json's Size says {meta['Size']:,}",
             META,
             "a server finds out only after the upload: use another copy",
+            nomad=f"{_RAFT}failed to write snapshot, size didn't match ({size} != {meta['Size']})",
         )
 
 
@@ -636,19 +673,24 @@ def write(
         ArchiveError: `state` is not `size` bytes long.
     """
     with atomic(target, overwrite) as file:
-        out = _Gzip(file)
-        document = json.dumps(
-            {k: v for k, v in meta.items() if k != "CRC"} | {"Size": size}, separators=(",", ":"), ensure_ascii=False
-        ).encode()
-        document += b"\n"  # Go's encoder ends with one, and the hash covers it
-        stamp = created_milliseconds(str(meta.get("ID", ""))) // 1000
-        digest = hashlib.sha256()
-        _write_member(out, META, len(document), stamp, [document])
-        _write_member(out, STATE, size, stamp, state, digest)
-        sums = f"{hashlib.sha256(document).hexdigest()}  {META}\n{digest.hexdigest()}  {STATE}\n".encode()
-        _write_member(out, SUMS, len(sums), stamp, [sums])
-        out.write(bytes(2 * BLOCK))  # and no more: Nomad refuses tarfile's padding to 10,240
-        out.finish()
+        write_to(file, meta, state, size)
+
+
+def write_to(file: IO[bytes], meta: Mapping[str, Any], state: Iterable[bytes | memoryview], size: int) -> None:
+    """As `write()`, to an open binary file."""
+    out = _Gzip(file)
+    document = json.dumps(
+        {k: v for k, v in meta.items() if k != "CRC"} | {"Size": size}, separators=(",", ":"), ensure_ascii=False
+    ).encode()
+    document += b"\n"  # Go's encoder ends with one, and the hash covers it
+    stamp = created_milliseconds(str(meta.get("ID", ""))) // 1000
+    digest = hashlib.sha256()
+    _write_member(out, META, len(document), stamp, [document])
+    _write_member(out, STATE, size, stamp, state, digest)
+    sums = f"{hashlib.sha256(document).hexdigest()}  {META}\n{digest.hexdigest()}  {STATE}\n".encode()
+    _write_member(out, SUMS, len(sums), stamp, [sums])
+    out.write(bytes(2 * BLOCK))  # and no more: Nomad refuses tarfile's padding to 10,240
+    out.finish()
 
 
 def _write_member(

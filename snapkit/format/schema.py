@@ -103,7 +103,15 @@ INTEGER_TIMES: Mapping[str, str] = {
 }
 
 #: Durations that Nomad's JSON prints as Go does ("8h0m0s") and not as nanoseconds.
-TEXT_DURATIONS = frozenset({"ACLToken.ExpirationTTL", "ACLAuthMethod.MaxTokenTTL"})
+TEXT_DURATIONS = frozenset(
+    {
+        "ACLAuthMethod.MaxTokenTTL",
+        "ACLAuthMethodConfig.ClockSkewLeeway",
+        "ACLAuthMethodConfig.ExpirationLeeway",
+        "ACLAuthMethodConfig.NotBeforeLeeway",
+        "ACLToken.ExpirationTTL",
+    }
+)
 
 #: Where secrets are: every text or byte string at or below one of these fields is masked unless it is asked for.
 SECRETS = frozenset(

@@ -21,7 +21,6 @@ from snapkit.format.schema import ANY, Field, Type, fields
 
 MAX_DEPTH = 200  # Nomad's own records are some 15 deep
 UNIX_EPOCH = 62_135_596_800  # seconds from Go's zero time, 0001-01-01T00:00:00Z, to 1970
-ZERO_TIME = "0001-01-01T00:00:00Z"
 
 #: A packed value: bytes, or a view of some.
 Buffer: TypeAlias = bytes | memoryview | msgspec.Raw
@@ -45,7 +44,7 @@ def text(raw: bytes) -> str:
     return raw.decode("utf-8", errors="go")
 
 
-def unpack(data: bytes | memoryview) -> Any:
+def unpack(data: Buffer) -> Any:
     """Decode one msgpack value, of the old spec or the new; raw strings, str and bin alike, are bytes.
 
     Returns:
@@ -148,8 +147,8 @@ def _decimal(value: int, unit: int) -> str:
 def to_json(value: Any, kind: Type, mask: Mask = None, *, secret: bool = False) -> Any:
     """An unpacked value as Nomad's JSON API prints it, as Python's json module takes it.
 
-    Bytes are base64, times RFC 3339, durations integers; fields are renamed or left out as Nomad does; a value that is
-    not of its type is shown by its own.
+    Bytes are base64, times RFC 3339 (null if not set), durations integers; fields are renamed or left out as Nomad
+    does; a value that is not of its type is shown by its own.
 
     Args:
         value: What `unpack()` gave.
@@ -202,12 +201,13 @@ def _field(value: Any, field: Field, mask: Mask, secret: bool, depth: int) -> An
     return _json(value, field.type, mask, secret or field.secret, depth)
 
 
-def _raw(value: bytes, kind: Type, mask: Mask) -> str:
+def _raw(value: bytes, kind: Type, mask: Mask) -> str | None:
     if mask is not None and value:
         return mask(value)
     if kind.kind == "time":
         try:
-            return str(go_time(value))
+            time = go_time(value)
+            return None if time is None or time.is_zero else str(time)
         except RecordError:
             return base64.b64encode(value).decode()
     return base64.b64encode(value).decode() if kind.kind == "bytes" else text(value)
@@ -260,7 +260,7 @@ _ITEMS = msgspec.msgpack.Decoder(list[msgspec.Raw])
 _TEXTS = msgspec.msgpack.Decoder(list[str | None])
 
 
-def split_map(data: bytes | memoryview) -> Mapping[str, Buffer]:
+def split_map(data: Buffer) -> Mapping[str, Buffer]:
     """The fields of a msgpack map, each still packed.
 
     Raises:
@@ -275,7 +275,25 @@ def split_map(data: bytes | memoryview) -> Mapping[str, Buffer]:
         return {text(k) if isinstance(k, bytes) else str(k): msgpack.packb(v) for k, v in value.items()}
 
 
-def split_list(data: bytes | memoryview) -> Sequence[Buffer]:
+_NIL = memoryview(b"\xc0")
+
+
+def pick(data: Buffer, subset: Mapping[str, Sequence[str] | None]) -> dict[bytes, Any]:
+    """Some fields of a packed map, unpacked; of those with a subset of their own (in a map or nil), only that.
+
+    Raises:
+        RecordError: `data` is not exactly one msgpack map.
+    """
+    picked: dict[bytes, Any] = {}
+    for name, packed in split_map(data).items():
+        if name in subset:
+            inner = subset[name]
+            whole = inner is None or memoryview(packed) == _NIL
+            picked[name.encode()] = unpack(packed) if whole else pick(packed, dict.fromkeys(inner or ()))
+    return picked
+
+
+def split_list(data: Buffer) -> Sequence[Buffer]:
     """The items of a msgpack array, each still packed.
 
     Raises:

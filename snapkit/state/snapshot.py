@@ -20,7 +20,7 @@ from snapkit.format import archive
 from snapkit.format.archive import DEFAULT_LIMITS, Limits, Progress, Source
 from snapkit.format.records import Framer, Index
 from snapkit.format.schema import TIME_TABLE, TYPES, RecordType, Type, fields, record_type, table_type, type_name
-from snapkit.format.values import Leaf, Mask, split_list, text, to_json, unpack, walk
+from snapkit.format.values import Leaf, Mask, pick, split_list, text, to_json, unpack, walk
 from snapkit.state.release import version_range
 from snapkit.state.secrets import masker, unlock
 from snapkit.state.store import Store
@@ -318,6 +318,34 @@ class Snapshot:
             key = key[0]
         return self._json(self._find(table, key), None if reveal else self._mask)
 
+    def objects(
+        self, table: str, subset: Mapping[str, Sequence[str] | None] | None = None, *, reveal: bool = False
+    ) -> Iterator[dict[str, Any]]:
+        """The records of a table one by one as `get()` gives them, decoding no more than was asked for.
+
+        Args:
+            table: Its name.
+            subset: The fields wanted, each with the fields wanted of it in turn (None for all of it); all by default.
+            reveal: Show secrets.
+
+        Raises:
+            NotInSnapshotError: There is no such table.
+            RecordError: A record can't be decoded.
+        """
+        mask = None if reveal else self._mask
+        for record in self._records(table):
+            if subset is None:
+                yield self._json(record, mask)
+                continue
+            try:
+                value = pick(self._packed(record), subset)
+                yield to_json(value, self._struct(record), mask)
+            except RecordError as error:
+                raise error.at(self._place(record)) from error
+
+    def _packed(self, record: int) -> memoryview:
+        return memoryview(self._store.bytes)[self._index.value(record)]
+
     def _find(self, table: str, key: tuple[Any, ...]) -> int:
         kind = self._type(table)
         if len(key) != len(kind.key):
@@ -352,7 +380,7 @@ class Snapshot:
 
     def _unpacked(self, record: int) -> Any:
         try:
-            return unpack(memoryview(self._store.bytes)[self._index.value(record)])
+            return unpack(self._packed(record))
         except RecordError as error:
             raise error.at(self._place(record)) from error
 
@@ -386,6 +414,24 @@ class Snapshot:
             WrongKeyError: A variable or key does not open: altered, or of another cluster.
         """
         return unlock(self, keystore)
+
+    # -- as bytes
+
+    def raw(self) -> Iterator[tuple[int, memoryview]]:
+        """Each record's type byte and msgpack value, in the order of the stream."""
+        for record, byte in enumerate(self._index.types):
+            yield byte, self._packed(record)
+
+    @property
+    def header(self) -> bytes:
+        """What stands ahead of the first record."""
+        end = self._index.starts[0] if len(self._index) else self._index.end
+        return bytes(self._store.bytes[:end])
+
+    def chunks(self, size: int = 1 << 20) -> Iterator[memoryview]:
+        """state.bin in pieces."""
+        state = memoryview(self._store.bytes)
+        return (state[start : start + size] for start in range(0, self._index.end, size))
 
     # -- search
 
