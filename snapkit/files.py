@@ -42,7 +42,7 @@ def atomic(path: str | os.PathLike[str], overwrite: bool = False) -> Iterator[Bi
 def temporary_name(path: Path) -> Iterator[Path]:
     """An empty file, mode 0600, beside `path`, for a library that wants a name; deleted when the block ends."""
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=".snapkit-", suffix=".tmp", dir=path.parent)
     except OSError as error:
         advice = "choose a folder that you may write to"
         raise SourceError(f"can't be written ({error.strerror})", str(path), advice) from error

@@ -698,7 +698,7 @@ def _write_member(
 ) -> None:
     info = tarfile.TarInfo(name)
     info.size, info.mode, info.mtime = size, 0o600, stamp
-    out.write(info.tobuf(tarfile.PAX_FORMAT))
+    out.write(_as_go(info.tobuf(tarfile.PAX_FORMAT)))
     written = 0
     for piece in pieces:
         written += len(piece)
@@ -708,6 +708,16 @@ def _write_member(
     if written != size:
         raise ArchiveError(f"has {written:,} bytes, not the {size:,} announced", name)
     out.write(bytes(-size % BLOCK))
+
+
+def _as_go(header: bytes) -> bytes:
+    """A tar header with device numbers of zero, as Go has them where Python has nothing, and the checksum for that."""
+    blocks = bytearray(header)
+    block = memoryview(blocks)[-BLOCK:]  # of the member itself: a PAX header may stand ahead
+    block[329:345] = b"0000000\0" * 2
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(blocks)
 
 
 class _Gzip:

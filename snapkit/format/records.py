@@ -16,6 +16,7 @@ from snapkit.errors import LimitError, RecordError
 from snapkit.format.schema import type_name
 
 MAX_RECORD = 256 << 20  # bytes; Nomad's largest records are some megabytes
+STEP = 1 << 20  # bytes that msgpack is fed at once
 
 
 @dataclass(slots=True)
@@ -68,7 +69,8 @@ class Framer:
         self.tallies: dict[int, Tally] = {}
         self.index = Index() if index else None
         self._max_record = max_record
-        self._unpacker = msgpack.Unpacker(raw=True, strict_map_key=False, max_buffer_size=max_record)
+        self._unpacker = msgpack.Unpacker(raw=True, strict_map_key=False, max_buffer_size=max_record + STEP)
+        self._fed = 0
         self._begun = False  # has the header's first byte been seen
         self._header_read = False
         self._records = 0
@@ -87,17 +89,14 @@ class Framer:
             self._begun = True
             if not (0x80 <= view[0] <= 0x8F or view[0] in (0xDE, 0xDF)):
                 raise RecordError("is not a map, so this is no state of Nomad's", self._place())
-        step = max(self._max_record // 2, 1)  # so that a chunk and what is left of the last one fit the buffer
-        for i in range(0, len(view), step):
+        for i in range(0, len(view), STEP):
+            piece = view[i : i + STEP]
+            self._fed += len(piece)
             try:
-                self._unpacker.feed(view[i : i + step])
+                self._unpacker.feed(piece)
                 self._read_records()
             except msgpack.OutOfData:
-                continue
-            except msgpack.BufferFull:
-                raise LimitError(
-                    f"is longer than {self._max_record:,} bytes", self._place(), "raise Limits.record if it is genuine"
-                ) from None
+                self._check_length(self._fed)
             except ValueError as error:
                 reason = "nested too deep" if isinstance(error, msgpack.StackError) else "not msgpack"
                 raise RecordError(
@@ -127,6 +126,8 @@ class Framer:
             tally = tallies.get(kind)
             if tally is None:
                 tally = tallies[kind] = Tally()
+            if end - self._start > self._max_record:
+                self._check_length(end)
             tally.count += 1
             tally.bytes += end - (self._start if self._records else 0)
             if self.index is not None:
@@ -134,6 +135,12 @@ class Framer:
                 self.index.starts.append(self._start)
             self._records += 1
             self._type = -1
+
+    def _check_length(self, end: int) -> None:
+        if end - self._start > self._max_record:
+            raise LimitError(
+                f"is longer than {self._max_record:,} bytes", self._place(), "raise Limits.record if it is genuine"
+            )
 
     def close(self) -> None:
         """Say that the stream is at its end.

@@ -108,7 +108,7 @@ def export(
 def _to_folder(snapshot: Snapshot, tables: Sequence[str], target: Path, form: str, reveal: bool) -> list[Exported]:
     refuse_existing(target, False)
     try:
-        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        temporary = Path(tempfile.mkdtemp(prefix=".snapkit-", dir=target.parent))
     except OSError as error:
         raise SourceError(f"can't be written ({error.strerror})", str(target), "choose another folder") from error
     try:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from snapkit.errors import LimitError, RecordError
 from snapkit.format.schema import ANY, Field, RecordType, Type, columns, fields
@@ -55,44 +56,44 @@ class Rows:
 
     Attributes:
         kind: Their type.
-        fields: The packed values of each field that any row has, in Nomad's order; nil where a row lacks it.
-        count: How many rows there are.
+        rows: The packed value of each field that a row has.
+        fields: The fields that any row has, in Nomad's order.
     """
 
     kind: RecordType
-    fields: dict[str, list[Buffer]]
-    count: int
+    rows: list[Mapping[str, Buffer]]
+    fields: list[str]
 
     @classmethod
-    def split(cls, kind: RecordType, records: Iterable[bytes | memoryview]) -> Rows:
+    def split(cls, kind: RecordType, records: Iterable[Buffer]) -> Rows:
         """Take records apart.
 
         Raises:
             RecordError: One is not a map of fields.
             LimitError: They have more than 1,000 different fields.
         """
-        packed: dict[str, list[Buffer]] = {}
-        count = 0
+        rows = []
+        fields: dict[str, Any] = {}
         for record in records:
             row = split_map(record)
-            for name, value in row.items():
-                column = packed.get(name)
-                if column is None:
-                    if len(packed) >= MAX_FIELDS:
-                        raise LimitError(f"have more than {MAX_FIELDS:,} fields", f"{kind.name} records")
-                    column = packed[name] = [NIL] * count
-                column.append(value)
-            count += 1
-            if len(row) != len(packed):
-                for column in packed.values():
-                    if len(column) < count:
-                        column.append(NIL)
-        return cls(kind, packed, count)
+            fields.update(row)  # for its keys, in order
+            if len(fields) > MAX_FIELDS:
+                raise LimitError(f"have more than {MAX_FIELDS:,} fields", f"{kind.name} records")
+            rows.append(row)
+        return cls(kind, rows, list(fields))
+
+    @property
+    def count(self) -> int:
+        return len(self.rows)
+
+    def packed(self, name: str) -> list[Buffer]:
+        """The packed values of a field; nil where a row lacks it."""
+        return [row.get(name, NIL) for row in self.rows]
 
     def field(self, name: str) -> Field:
         """The definition of a field; for one that the schema lacks, one by the kind of values it has."""
         known = fields(self.kind.struct).get(name)
-        return known or Field(name, _guess_type(unpack_column(self.fields.get(name, []))), name)
+        return known or Field(name, _guess_type(unpack_column(self.packed(name))), name)
 
     def names(self) -> list[str]:
         """The fields that are columns by default: those that are not nested."""
@@ -118,9 +119,8 @@ class Rows:
         if field.type.nested:
             values = self.objects(name, mask)
             return pa.array([None if v is None else json.dumps(v, ensure_ascii=False) for v in values], TEXT)
-        packed = self.fields.get(name) or [NIL] * self.count
         try:
-            return _column(packed, field, mask)
+            return _column(self.packed(name), field, mask)
         except (pa.ArrowException, RecordError, OverflowError, TypeError, ValueError) as error:
             raise RecordError(
                 f"a value is no {field.type.kind} ({error})",
@@ -131,7 +131,7 @@ class Rows:
     def objects(self, name: str, mask: Mask) -> list[Any]:
         """The values of a field as Nomad's JSON has them: for the nested ones."""
         field = self.field(name)
-        values = unpack_column(self.fields.get(name) or [NIL] * self.count)
+        values = unpack_column(self.packed(name))
         return [to_json(v, field.type, mask, secret=field.secret) for v in values]
 
 
@@ -148,15 +148,10 @@ def _column(packed: Sequence[Buffer], field: Field, mask: Mask) -> pa.Array:
         case "time":
             return _go_times(packed)
         case "bytes":
-            return pa.array([_raw(v) for v in unpack_column(packed)], SCALARS[kind])
-        case "bool":
-            values = unpack_column(packed)
-            if not all(v is None or isinstance(v, bool) for v in values):
-                raise TypeError("not a bool")
-            return pa.array(values, SCALARS[kind])
+            return pa.array(map(_raw, unpack_column(packed)), SCALARS[kind], size=len(packed))
     values = unpack_column(packed)
-    if any(isinstance(v, bool) for v in values):  # Arrow would take it for a number
-        raise TypeError("a bool")
+    if kind == "float64" and bool in set(map(type, values)):
+        raise TypeError("a bool")  # Arrow would take it for a number
     return pa.array(values, SCALARS[kind])
 
 
@@ -169,12 +164,11 @@ def _raw(value: Any) -> bytes | None:
 def _integer_times(values: list[Any], unit: str) -> pa.Array:
     """Unix seconds or nanoseconds; 0 is 'not set'."""
     factor = 1_000_000_000 if unit == "s" else 1
-    moments = []
-    for value in values:
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
-            raise TypeError(f"{value!r:.60} is not an integer")
-        moments.append(_moment(value * factor) if value else None)
-    return pa.array(moments, TIMES)
+    try:
+        moments = pc.multiply_checked(pa.array(values, pa.int64()), factor)
+    except (pa.ArrowInvalid, OverflowError):  # one that 64 bits of nanoseconds can't hold
+        moments = pa.array([None if v is None else _moment(v * factor) for v in values], pa.int64())
+    return pc.if_else(pc.equal(moments, 0), None, moments).cast(TIMES)
 
 
 def _moment(nanoseconds: int) -> int | None:
