@@ -153,7 +153,7 @@ def read(
 def describe(source: Source) -> str:
     """The source in a word or two, for messages. Credentials in a URL are left out."""
     if isinstance(source, bytes | bytearray | memoryview):
-        return f"{len(source):,} bytes"
+        return f"{len(source):,} bytes in memory"
     if isinstance(source, str | os.PathLike):
         path = os.fspath(source)
         scheme, separator, rest = path.partition("://")
@@ -243,6 +243,18 @@ def _looks_like(head: bytes) -> str:
     if not head.strip(b"\0"):
         return "it begins with zeros"
     return f"it begins with {head[:4].hex(' ')} and not with gzip's 1f 8b"
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that nobody waits for after an error or Ctrl-C: one may hang in a read from a pipe."""
+    pool = ThreadPoolExecutor(count, thread_name_prefix="snapkit")
+    try:
+        yield pool
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()
 
 
 class _Background:
@@ -469,7 +481,7 @@ class _ArchiveReader:
         self._oddities: list[Oddity] = []
 
     def read(self, pieces: Iterator[bytes]) -> Archive:
-        with ThreadPoolExecutor(2, thread_name_prefix="snapkit") as pool:
+        with _threads(2) as pool:
             inflater = _Inflater(pieces, self._limits)
             tar = _Tar(_ahead(pool, inflater.chunks()), self._limits)
             for name, size, content in tar.members():
@@ -587,7 +599,7 @@ def _check_size(meta: Mapping[str, Any], size: int) -> None:
 def _read_state(pieces: Iterable[bytes], name: str, kind: str, meta: dict[str, Any], sink: Sink | None) -> Archive:
     """A state.bin by itself. Its CRC is checked where meta.json has one."""
     size, crc, digest = 0, 0, hashlib.sha256()
-    with ThreadPoolExecutor(1, thread_name_prefix="snapkit") as pool:
+    with _threads(1) as pool:
         hashing = _Background(pool, digest.update)
         for piece in pieces:
             hashing.write(piece)

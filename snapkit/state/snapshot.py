@@ -297,6 +297,20 @@ class Snapshot:
             raise NotInSnapshotError(f"has no table {table!r}", "", _suggest(table, self._ipython_key_completions_()))
         return kind
 
+    def record_bytes(self, table: str) -> pd.Series[int]:
+        """How many bytes of the state each record takes, its type byte included.
+
+        Returns:
+            Int64, named Bytes; the index of the table (a RangeIndex of records where there is no key).
+
+        Raises:
+            NotInSnapshotError: There is no such table.
+        """
+        kind = self._type(table)
+        spans = map(self._index.value, self._index.of_type(kind.byte))
+        sizes = pd.Series([span.stop - span.start + 1 for span in spans], dtype="Int64", name="Bytes")
+        return sizes.set_axis(self.table(table, []).index) if kind.key else sizes
+
     # -- single objects
 
     def get(self, table: str, *key: Any, reveal: bool = False) -> Any:
@@ -493,7 +507,8 @@ class Snapshot:
     # -- how it shows itself
 
     def __repr__(self) -> str:
-        return f"<Snapshot {'; '.join(self._summary().values())}>"
+        source, *rest = self._summary().items()
+        return f"<Snapshot {source[1]}: {'; '.join(f'{name} {value}' for name, value in rest)}>"
 
     def _repr_html_(self) -> str:
         rows = "".join(
@@ -509,8 +524,8 @@ class Snapshot:
         oddities = [oddity.message for oddity in self.archive.oddities]
         return {
             "Source": meta.source,
-            "Cluster": f"cluster {meta.cluster_id or 'unknown'}, Nomad {meta.version_range or 'unknown'}",
-            "Taken": f"{meta.created:%Y-%m-%d %H:%M:%S} UTC" if meta.created is not None else "time unknown",
+            "Cluster": f"{meta.cluster_id or 'unknown'}, Nomad {meta.version_range or 'unknown'}",
+            "Taken": f"{meta.created:%Y-%m-%d %H:%M:%S} UTC" if meta.created is not None else "unknown",
             "Raft": f"index {meta.index}, term {meta.term}, {len(meta.servers)} servers",
             "State": f"{meta.size:,} bytes, {len(self._index):,} records in {len(self._tables)} tables",
             "Largest": ", ".join(top) or "no records",
