@@ -66,7 +66,7 @@ def lab_command(notebooks: Path, arguments: list[str]) -> list[str]:
 
 
 def lab_environment() -> dict[str, str]:
-    """The environment that JupyterLab is started in: as it is, with our settings ahead (news are off without asking)."""
+    """The environment that JupyterLab is started in: this one, with our settings ahead (news are off unasked)."""
     path = os.environ.get("JUPYTER_CONFIG_PATH", "")
     ours = str(Path(__file__).parent / "config")
     return os.environ | {"JUPYTER_CONFIG_PATH": f"{ours}{os.pathsep}{path}" if path else ours}

@@ -12,13 +12,14 @@ import io
 import json
 import os
 import tarfile
+import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Protocol, TypeAlias
+from queue import SimpleQueue
+from typing import IO, Any, Protocol, Self, TypeAlias
 
 import fastcrc
 from isal import isal_zlib
@@ -151,13 +152,13 @@ def read(
 
 
 def describe(source: Source) -> str:
-    """The source in a word or two, for messages. Credentials in a URL are left out."""
+    """The source in a word or two, for messages. Of a URL, what may hold credentials is left out: user and query."""
     if isinstance(source, bytes | bytearray | memoryview):
         return f"{len(source):,} bytes in memory"
     if isinstance(source, str | os.PathLike):
         path = os.fspath(source)
         scheme, separator, rest = path.partition("://")
-        return f"{scheme}://{rest.rpartition('@')[2]}" if separator else path
+        return f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}" if separator else path
     return str(getattr(source, "name", "a stream"))
 
 
@@ -170,18 +171,38 @@ def _opened(source: Source) -> Iterator[IO[bytes]]:
     elif "://" in os.fspath(source):
         import fsspec  # a tenth of a second that local files need not wait for
 
+        url = os.fspath(source)
         with ExitStack() as stack:
-            try:
-                stream: IO[bytes] = stack.enter_context(fsspec.open(os.fspath(source), "rb"))
-            except Exception as error:  # each file system raises its own
-                reason = str(error) or type(error).__name__
-                raise SourceError(
-                    f"can't be opened ({reason})", "", "check the address and your credentials"
-                ) from error
-            yield stream
+            with _remote(url, "opened"):
+                stream: IO[bytes] = stack.enter_context(fsspec.open(url, "rb"))
+            yield _Remote(stream, url)  # type: ignore[misc] # read() is all that is asked of it
     else:
-        with open(source, "rb") as stream:  # noqa: PTH123 - also a pipe or /dev/stdin
-            yield stream
+        try:
+            local = open(source, "rb")  # noqa: PTH123, SIM115 - also a pipe or /dev/stdin
+        except ValueError as error:  # a zero byte or a lone surrogate
+            raise SourceError(f"is no name of a file ({error})", "", "check the path") from error
+        with local:
+            yield local
+
+
+@contextmanager
+def _remote(url: str, done: str) -> Iterator[None]:
+    """Turns whatever a file system raises, each its own, into a SourceError that does not show the URL's secrets."""
+    try:
+        yield
+    except Exception as error:
+        reason = (str(error) or type(error).__name__).replace(url, describe(url))
+        raise SourceError(f"can't be {done} ({reason})", "", "check the address and your credentials") from error
+
+
+class _Remote:
+    def __init__(self, stream: IO[bytes], url: str) -> None:
+        self._stream = stream
+        self._url = url
+
+    def read(self, size: int) -> bytes:
+        with _remote(self._url, "read"):
+            return self._stream.read(size)
 
 
 def _size(source: Source) -> int | None:
@@ -208,7 +229,7 @@ def _read_stream(
     if head[:2] == b"\x1f\x8b":
         return _ArchiveReader(name, sink, limits).read(pieces())
     if head[:1] == b"\x80":
-        return _read_state(pieces(), name, "state file", {}, sink)
+        return _read_state(pieces(), name, "state file", {}, sink, limits)
     words = "EOF" if not head else "unexpected EOF" if len(head) < GZIP_HEADER else "gzip: invalid header"
     raise ArchiveError(
         f"is not a Nomad snapshot ({_looks_like(head)})",
@@ -245,42 +266,74 @@ def _looks_like(head: bytes) -> str:
     return f"it begins with {head[:4].hex(' ')} and not with gzip's 1f 8b"
 
 
+DEPTH = 4  # chunks that a thread may be ahead or behind
+
+# Threads are daemons: nobody waits for one that hangs in a read from a pipe, after an error or Ctrl-C.
+
+
 @contextmanager
-def _threads(count: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads that nobody waits for after an error or Ctrl-C: one may hang in a read from a pipe."""
-    pool = ThreadPoolExecutor(count, thread_name_prefix="snapkit")
+def _ahead(pieces: Iterator[bytes]) -> Iterator[Iterator[bytes]]:
+    """The same pieces, the next of which are made in another thread while the last is used."""
+    made: SimpleQueue[bytes | BaseException | None] = SimpleQueue()
+    room: SimpleQueue[None] = SimpleQueue()
+    ended = threading.Event()
+
+    def make() -> None:
+        try:
+            for piece in pieces:
+                made.put(piece)
+                room.get()
+                if ended.is_set():
+                    return
+            made.put(None)
+        except BaseException as error:
+            made.put(error)
+
+    def take() -> Iterator[bytes]:
+        while (piece := made.get()) is not None:
+            if isinstance(piece, BaseException):
+                raise piece
+            yield piece
+            room.put(None)
+
+    for _ in range(DEPTH):
+        room.put(None)
+    threading.Thread(target=make, name="snapkit-ahead", daemon=True).start()
     try:
-        yield pool
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        raise
-    pool.shutdown()
+        yield take()
+    finally:
+        ended.set()
+        room.put(None)
 
 
-class _Background:
-    """Feeds one consumer in another thread, one piece at a time: hashing and inflating let go of Python's lock."""
+class _Behind:
+    """Gives pieces to a consumer in another thread: hashing and inflating let go of Python's lock."""
 
-    def __init__(self, pool: ThreadPoolExecutor, consume: Callable[[bytes | memoryview], object]) -> None:
-        self._pool = pool
+    def __init__(self, consume: Callable[[bytes | memoryview], object]) -> None:
+        self._given: SimpleQueue[bytes | memoryview | None] = SimpleQueue()
+        self._room: SimpleQueue[None] = SimpleQueue()
         self._consume = consume
-        self._last: Future[object] | None = None
+        for _ in range(DEPTH):
+            self._room.put(None)
+        self._thread = threading.Thread(target=self._run, name="snapkit-behind", daemon=True)
+        self._thread.start()
 
-    def write(self, chunk: bytes | memoryview) -> None:
-        self.finish()
-        self._last = self._pool.submit(self._consume, chunk)
+    def _run(self) -> None:
+        while (piece := self._given.get()) is not None:
+            self._consume(piece)
+            self._room.put(None)
 
-    def finish(self) -> None:
-        if self._last is not None:
-            self._last.result()
-            self._last = None
+    def __enter__(self) -> Self:
+        return self
 
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._given.put(None)
+        if kind is None:
+            self._thread.join()
 
-def _ahead(pool: ThreadPoolExecutor, pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """The same pieces, the next of which is made in another thread while the last is used."""
-    following = pool.submit(next, pieces, None)
-    while (piece := following.result()) is not None:
-        following = pool.submit(next, pieces, None)
-        yield piece
+    def write(self, piece: bytes | memoryview) -> None:
+        self._room.get()
+        self._given.put(piece)
 
 
 class _Inflater:
@@ -395,8 +448,8 @@ class _Tar:
                 extension |= self._extension(header, start)
                 continue
             name, size = extension.get("path", header.name), header.size
-            if extension.get("size", "").isdecimal():
-                size = int(extension["size"])
+            if "size" in extension:
+                size = self._size(extension["size"], start)
             extension = {}
             count += 1
             if count > self._limits.members:
@@ -438,13 +491,18 @@ class _Tar:
             return {}
         records = {}
         while data:
-            length, _, _ = data.partition(b" ")
+            length, _, _ = data[:20].partition(b" ")
             if not length.isdigit() or not 0 < int(length) <= len(data):
                 raise ArchiveError("a PAX header is damaged", f"tar byte {start:,}", "fetch the file again")
             key, _, value = data[len(length) + 1 : int(length) - 1].partition(b"=")
             records[key.decode("utf-8", "replace")] = value.decode("utf-8", "replace")
             data = data[int(length) :]
         return records
+
+    def _size(self, value: str, start: int) -> int:
+        if not (value.isascii() and value.isdigit() and len(value) < 20):
+            raise ArchiveError(f"a PAX header gives a size of {value!r:.40}", f"tar byte {start:,}", "fetch it again")
+        return int(value)
 
     def _content(self, name: str, size: int) -> Iterator[memoryview]:
         left = size
@@ -481,11 +539,11 @@ class _ArchiveReader:
         self._oddities: list[Oddity] = []
 
     def read(self, pieces: Iterator[bytes]) -> Archive:
-        with _threads(2) as pool:
-            inflater = _Inflater(pieces, self._limits)
-            tar = _Tar(_ahead(pool, inflater.chunks()), self._limits)
+        inflater = _Inflater(pieces, self._limits)
+        with _ahead(inflater.chunks()) as chunks:
+            tar = _Tar(chunks, self._limits)
             for name, size, content in tar.members():
-                self._member(pool, name, size, content)
+                self._member(name, size, content)
             unread = tar.drain()
         if unread:
             self._odd("archive.tar-trailing", True, "the end of the tar", f"{unread} unread uncompressed bytes remain")
@@ -503,7 +561,7 @@ class _ArchiveReader:
     def _odd(self, check: str, refused: bool, place: str, message: str) -> None:
         self._oddities.append(Oddity(check, refused, place, message))
 
-    def _member(self, pool: ThreadPoolExecutor, name: str, size: int, content: Iterator[memoryview]) -> None:
+    def _member(self, name: str, size: int, content: Iterator[memoryview]) -> None:
         if name not in (META, STATE, SUMS):
             raise ArchiveError(
                 f"unexpected file {name!r:.200} in the archive",
@@ -518,14 +576,13 @@ class _ArchiveReader:
         self._sizes[name] = self._sizes.get(name, 0) + size
         # A name that stands twice goes into one hash, as it does on a server.
         digest = self._hashes.setdefault(name, hashlib.sha256())
-        hashing = _Background(pool, digest.update)
-        for piece in content:
-            hashing.write(piece)
-            if name != STATE:
-                self._documents[name] += piece
-            elif self._sink is not None:
-                self._sink.write(piece)
-        hashing.finish()
+        with _Behind(digest.update) as hashing:
+            for piece in content:
+                hashing.write(piece)
+                if name != STATE:
+                    self._documents[name] += piece
+                elif self._sink is not None:
+                    self._sink.write(piece)
 
     def _check_hashes(self) -> None:
         for name in (META, STATE, SUMS):
@@ -567,11 +624,22 @@ class _ArchiveReader:
                 )
 
 
+_META_TYPES: dict[str, type] = {
+    "ID": str,
+    "Version": int,
+    "Index": int,
+    "Term": int,
+    "Size": int,
+    "ConfigurationIndex": int,
+    "Configuration": dict,
+}
+
+
 def parse_meta(data: bytes) -> dict[str, Any]:
     """meta.json as a dict.
 
     Raises:
-        ArchiveError: It is not a JSON object with an ID, and integers for Index, Term and Size.
+        ArchiveError: It is not a JSON object, or a field that snapkit reads is not of its type.
     """
     advice = "it is not as Nomad writes it: use another copy"
     try:
@@ -580,9 +648,12 @@ def parse_meta(data: bytes) -> dict[str, Any]:
         raise ArchiveError(f"is not JSON ({error})", META, advice) from error
     if not isinstance(meta, dict):
         raise ArchiveError("is not a JSON object", META, advice)
-    for field, kind in (("ID", str), ("Index", int), ("Term", int), ("Size", int), ("ConfigurationIndex", int)):
-        if not isinstance(meta.get(field, kind()), kind):
+    for field, kind in _META_TYPES.items():
+        if not isinstance(meta.get(field, kind()), kind) or isinstance(meta.get(field), bool):
             raise ArchiveError(f"{field} is {meta[field]!r:.60}", META, advice)
+    servers = (meta.get("Configuration") or {}).get("Servers") or []
+    if not isinstance(servers, list) or not all(isinstance(server, dict) for server in servers):
+        raise ArchiveError(f"Servers is {servers!r:.60}", META, advice)
     return meta
 
 
@@ -596,19 +667,21 @@ def _check_size(meta: Mapping[str, Any], size: int) -> None:
         )
 
 
-def _read_state(pieces: Iterable[bytes], name: str, kind: str, meta: dict[str, Any], sink: Sink | None) -> Archive:
+def _read_state(
+    pieces: Iterable[bytes], name: str, kind: str, meta: dict[str, Any], sink: Sink | None, limits: Limits
+) -> Archive:
     """A state.bin by itself. Its CRC is checked where meta.json has one."""
     size, crc, digest = 0, 0, hashlib.sha256()
-    with _threads(1) as pool:
-        hashing = _Background(pool, digest.update)
+    with _Behind(digest.update) as hashing:
         for piece in pieces:
             hashing.write(piece)
             if "CRC" in meta:
                 crc = fastcrc.crc64.xz(piece, crc)
             size += len(piece)
+            if size > limits.total:
+                raise LimitError(f"has more than {limits.total:,} bytes", STATE, "raise Limits.total")
             if sink is not None:
                 sink.write(piece)
-        hashing.finish()
     _check_size(meta, size)
     if "CRC" in meta and meta["CRC"] != (found := base64.b64encode(crc.to_bytes(8, "big")).decode()):
         raise ArchiveError(f"CRC is {found}, meta.json says {meta['CRC']!r:.60}", STATE, "use another copy")
@@ -634,7 +707,7 @@ def _read_raft_directory(folder: Path, sink: Sink | None, limits: Limits, progre
                         progress(done, size)
                     yield piece
 
-        found = _read_state(pieces(), str(copy), "raft directory", meta, sink)
+        found = _read_state(pieces(), str(copy), "raft directory", meta, sink, limits)
     except SnapshotError as error:
         raise error.at(copy.name) if copy != folder else error from error.__cause__
     passed_over = "was never finished, and is passed over"
@@ -654,9 +727,9 @@ def find_raft_snapshot(folder: Path) -> tuple[Path, list[Path]]:
         return folder, []
     copies: list[Path] = []
     for level in ("*", "snapshots/*", "raft/snapshots/*", "server/raft/snapshots/*"):
-        copies += (path for path in folder.glob(level) if (path / STATE).exists() and (path / META).exists())
+        copies += (path for path in folder.glob(level) if (path / META).exists())
     unfinished = sorted(path for path in copies if path.suffix == ".tmp")
-    finished = [path for path in copies if path.suffix != ".tmp"]
+    finished = [path for path in copies if path.suffix != ".tmp" and (path / STATE).exists()]
     if not finished:
         found = f", only unfinished ones ({', '.join(p.name for p in unfinished)})" if unfinished else ""
         raise SourceError(f"the directory holds no snapshot{found}", "", f"it needs {META} and {STATE} below it")

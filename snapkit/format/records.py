@@ -49,6 +49,14 @@ class Index:
         following = record + 1
         return slice(self.starts[record] + 1, self.starts[following] if following < len(self.starts) else self.end)
 
+    def values_of_type(self, byte: int) -> Iterator[slice]:
+        """Where the msgpack values of the records of one type stand in state.bin, in order."""
+        find, starts, last = self.types.find, self.starts, len(self.starts) - 1
+        record = find(byte)
+        while record != -1:
+            yield slice(starts[record] + 1, starts[record + 1] if record < last else self.end)
+            record = find(byte, record + 1)
+
     def of_type(self, byte: int) -> Iterator[int]:
         """The numbers of the records of one type, in order."""
         record = self.types.find(byte)

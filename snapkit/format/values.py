@@ -10,6 +10,7 @@ import base64
 import codecs
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, TypeAlias
 
@@ -119,8 +120,9 @@ def go_time(raw: Any) -> GoTime | None:
             if 0 <= nanoseconds < 1_000_000_000:
                 return GoTime(int.from_bytes(raw[1:9], "big", signed=True) - UNIX_EPOCH, nanoseconds, offset)
         case bytes() if len(raw) in (4, 8, 12):
-            stamp = msgpack.Timestamp.from_bytes(raw)
-            return GoTime(stamp.seconds, stamp.nanoseconds)
+            with suppress(ValueError):  # of more nanoseconds than a second has
+                stamp = msgpack.Timestamp.from_bytes(raw)
+                return GoTime(stamp.seconds, stamp.nanoseconds)
     raise RecordError(f"is not a time: {raw!r:.60}")
 
 
@@ -213,13 +215,17 @@ def _raw(value: bytes, kind: Type, mask: Mask) -> str | None:
     return base64.b64encode(value).decode() if kind.kind == "bytes" else text(value)
 
 
-def walk(value: Any, kind: Type, path: str = "", secret: bool = False) -> Iterator[Leaf]:
+def walk(value: Any, kind: Type) -> Iterator[Leaf]:
     """The leaves of an unpacked value, and the keys of maps that are not Nomad's field names, in order.
 
     Raises:
         RecordError: Nested more than 200 deep.
     """
-    if path.count(".") + path.count("[") > MAX_DEPTH:
+    return _walk(value, kind, "", False, MAX_DEPTH)
+
+
+def _walk(value: Any, kind: Type, path: str, secret: bool, depth: int) -> Iterator[Leaf]:
+    if depth == 0:
         raise RecordError(f"is nested more than {MAX_DEPTH} deep")
     if isinstance(value, dict):
         known = fields(kind.struct)
@@ -229,12 +235,12 @@ def walk(value: Any, kind: Type, path: str = "", secret: bool = False) -> Iterat
             field = known.get(key)
             if field is None:
                 yield Leaf(place, raw_key, ANY, False)
-                yield from walk(item, kind.element or ANY, place, secret)
+                yield from _walk(item, kind.element or ANY, place, secret, depth - 1)
             else:
-                yield from walk(item, field.type, place, secret or field.secret)
+                yield from _walk(item, field.type, place, secret or field.secret, depth - 1)
     elif isinstance(value, list):
         for i, item in enumerate(value):
-            yield from walk(item, kind.element or ANY, f"{path}[{i}]", secret)
+            yield from _walk(item, kind.element or ANY, f"{path}[{i}]", secret, depth - 1)
     else:
         yield Leaf(path, value, kind, secret)
 
@@ -256,8 +262,11 @@ class Leaf(NamedTuple):
 
 
 _FIELDS = msgspec.msgpack.Decoder(dict[str, msgspec.Raw])
+_MAPS = msgspec.msgpack.Decoder(list[dict[str, msgspec.Raw]])
 _ITEMS = msgspec.msgpack.Decoder(list[msgspec.Raw])
 _TEXTS = msgspec.msgpack.Decoder(list[str | None])
+#: What msgspec raises: not of that shape, not UTF-8, nested too deep.
+_MSGSPEC_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 def split_map(data: Buffer) -> Mapping[str, Buffer]:
@@ -268,11 +277,26 @@ def split_map(data: Buffer) -> Mapping[str, Buffer]:
     """
     try:
         return _FIELDS.decode(data)
-    except msgspec.MsgspecError:  # no map, or keys that are not text
+    except _MSGSPEC_ERRORS:  # no map, or keys that are not text
         value = unpack(data)
         if not isinstance(value, dict):
             raise RecordError(f"is a {type(value).__name__} and not a map of fields") from None
-        return {text(k) if isinstance(k, bytes) else str(k): msgpack.packb(v) for k, v in value.items()}
+        try:
+            return {text(k) if isinstance(k, bytes) else str(k): msgpack.packb(v) for k, v in value.items()}
+        except ValueError as error:
+            raise RecordError(f"can't be taken apart ({_reason(error)})") from error
+
+
+def split_maps(records: Sequence[Buffer]) -> Sequence[Mapping[str, Buffer]]:
+    """`split_map()` of many records at once, which is faster than one by one.
+
+    Raises:
+        RecordError: One of them is not exactly one msgpack map.
+    """
+    try:
+        return _MAPS.decode(_joined(records, None))
+    except _MSGSPEC_ERRORS:
+        return [split_map(record) for record in records]
 
 
 _NIL = memoryview(b"\xc0")
@@ -301,26 +325,31 @@ def split_list(data: Buffer) -> Sequence[Buffer]:
     """
     try:
         return _ITEMS.decode(data)
-    except msgspec.MsgspecError as error:
+    except _MSGSPEC_ERRORS as error:
         raise RecordError("is not an array") from error
 
 
-def unpack_column(packed: Sequence[Buffer]) -> list[Any]:
-    """`unpack()` of many packed values at once, which is much faster than one by one."""
-    values: list[Any] = unpack(_joined(packed))
+def unpack_column(packed: Sequence[Buffer], count: int | None = None) -> list[Any]:
+    """`unpack()` of many packed values at once, which is much faster than one by one.
+
+    Args:
+        packed: The values, one by one or several to a piece.
+        count: How many there are; by default one to a piece.
+    """
+    values: list[Any] = unpack(_joined(packed, count))
     return values
 
 
-def unpack_texts(packed: Sequence[Buffer]) -> list[str | None]:
-    """Many packed strings at once, U+FFFD for each byte that is not UTF-8.
+def unpack_texts(packed: Sequence[Buffer], count: int | None = None) -> list[str | None]:
+    """As `unpack_column()`, of strings: as text, U+FFFD for each byte that is not UTF-8.
 
     Raises:
         RecordError: One of them is neither a string nor nil.
     """
-    joined = _joined(packed)
+    joined = _joined(packed, count)
     try:
         return _TEXTS.decode(joined)
-    except msgspec.MsgspecError:  # a string that is not UTF-8, or none
+    except _MSGSPEC_ERRORS:  # a string that is not UTF-8, or none
         values = []
         for value in unpack(joined):
             if not isinstance(value, bytes | None):
@@ -329,5 +358,5 @@ def unpack_texts(packed: Sequence[Buffer]) -> list[str | None]:
         return values
 
 
-def _joined(packed: Sequence[Buffer]) -> bytes:
-    return b"".join([b"\xdd", len(packed).to_bytes(4, "big"), *packed])
+def _joined(packed: Sequence[Buffer], count: int | None) -> bytes:
+    return b"".join([b"\xdd", (len(packed) if count is None else count).to_bytes(4, "big"), *packed])

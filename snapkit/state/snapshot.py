@@ -242,7 +242,7 @@ class Snapshot:
         return self._frame(table, columns, None if reveal else self._mask)
 
     def _frame(self, table: str, columns: Sequence[str] | None, mask: Mask) -> pd.DataFrame:
-        rows = self._rows(table)
+        rows = self._rows(table, columns)
         names = self._names(rows, columns)
         flat = [name for name in names if not rows.field(name).type.nested]
         frame = to_frame(rows.arrow(flat, mask)) if flat else pd.DataFrame(index=pd.RangeIndex(rows.count))
@@ -268,7 +268,7 @@ class Snapshot:
         Raises:
             NotInSnapshotError: There is no such table.
         """
-        rows = self._rows(table)
+        rows = self._rows(table, ())
         names = rows.fields if rows.count else fields(rows.kind.struct)
         return list(dict.fromkeys([*rows.kind.key, *names]))
 
@@ -279,17 +279,25 @@ class Snapshot:
             NotInSnapshotError: There is no such table.
             RecordError: A value is not of its field's type.
         """
-        rows = self._rows(table)
-        names = self.columns(table) if nested else self._names(rows, None)
-        return rows.arrow(names, None if reveal else self._mask)
+        names = self.columns(table) if nested else None
+        rows = self._rows(table, names)
+        return rows.arrow(self._names(rows, names), None if reveal else self._mask)
 
-    def _rows(self, table: str) -> Rows:
+    def _rows(self, table: str, columns: Sequence[str] | None) -> Rows:
+        """A table's records, taken apart into these columns (by default those that are not nested)."""
         kind = self._type(table)
+        known = fields(kind.struct)
+
+        def keep(name: str) -> bool:
+            if columns is None:
+                return name not in known or not known[name].type.nested
+            return name in columns or name in kind.key
+
         state = memoryview(self._store.bytes)
-        records = (state[self._index.value(record)] for record in self._index.of_type(kind.byte))
+        records = map(state.__getitem__, self._index.values_of_type(kind.byte))
         if kind.byte == TIME_TABLE:
-            return Rows.split(kind, (entry for record in records for entry in split_list(record)))
-        return Rows.split(kind, records)
+            return Rows.split(kind, (entry for record in records for entry in split_list(record)), keep)
+        return Rows.split(kind, records, keep)
 
     def _type(self, table: str) -> RecordType:
         kind = table_type(table)
@@ -307,7 +315,7 @@ class Snapshot:
             NotInSnapshotError: There is no such table.
         """
         kind = self._type(table)
-        spans = map(self._index.value, self._index.of_type(kind.byte))
+        spans = self._index.values_of_type(kind.byte)
         sizes = pd.Series([span.stop - span.start + 1 for span in spans], dtype="Int64", name="Bytes")
         return sizes.set_axis(self.table(table, []).index) if kind.key else sizes
 
@@ -380,7 +388,7 @@ class Snapshot:
         if kind.byte not in self._keys:
             records = list(self._index.of_type(kind.byte))
             if kind.key:
-                arrow = self._rows(kind.table).arrow(kind.key, None)
+                arrow = self._rows(kind.table, kind.key).arrow(kind.key, None)
                 keys = zip(*(column.to_pylist() for column in arrow.columns), strict=True)
                 self._keys[kind.byte] = {
                     tuple(str(part) for part in key): record for key, record in zip(keys, records, strict=True)

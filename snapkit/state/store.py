@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import tempfile
+from contextlib import suppress
 from typing import IO
 
 from snapkit.errors import SnapshotError
@@ -15,38 +16,48 @@ class Store:
     """Takes a state.bin in pieces and gives views of it; it and the views are gone after close()."""
 
     def __init__(self, in_memory: int = IN_MEMORY) -> None:
-        self._in_memory = in_memory
-        self._bytes: bytearray | mmap.mmap | None = bytearray()
+        self._room = in_memory
+        self._pieces: list[bytes | memoryview] = []
+        self._bytes: bytes | mmap.mmap | None = None
         self._file: IO[bytes] | None = None
+        self._closed = False
 
     def write(self, chunk: bytes | memoryview) -> None:
-        if self._file is None and isinstance(self._bytes, bytearray):
-            self._bytes += chunk
-            if len(self._bytes) > self._in_memory:
-                self._file = tempfile.TemporaryFile(prefix="snapkit-")  # noqa: SIM115 - closed by close()
-                self._file.write(self._bytes)
-                self._bytes = None
-        elif self._file is not None:
+        if self._file is not None:
             self._file.write(chunk)
+            return
+        self._pieces.append(chunk)
+        self._room -= len(chunk)
+        if self._room < 0:
+            self._file = tempfile.TemporaryFile(prefix="snapkit-")  # noqa: SIM115 - closed by close()
+            self._file.writelines(self._pieces)
+            self._pieces.clear()
 
     @property
-    def bytes(self) -> bytearray | mmap.mmap:
+    def bytes(self) -> bytes | mmap.mmap:
         """All of it, to be searched or sliced.
 
         Raises:
             SnapshotError: It was closed.
         """
+        if self._closed:
+            raise SnapshotError("is closed", "the snapshot", "open it again")
         if self._bytes is None:
-            if self._file is None:
-                raise SnapshotError("is closed", "the snapshot", "open it again")
-            self._file.flush()
-            self._bytes = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
+            if self._file is not None:
+                self._file.flush()
+                self._bytes = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
+            else:
+                self._bytes = b"".join(self._pieces)
+                self._pieces.clear()
         return self._bytes
 
     def close(self) -> None:
         """Give memory and file back. May be called twice."""
+        self._closed = True
+        self._pieces.clear()
         if isinstance(self._bytes, mmap.mmap):
-            self._bytes.close()
+            with suppress(BufferError):  # somebody has a view of it still, and it goes with that
+                self._bytes.close()
         self._bytes = None
         if self._file is not None:
             self._file.close()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -19,13 +21,14 @@ from snapkit.format.values import (
     Buffer,
     Mask,
     go_time,
-    split_map,
+    split_maps,
     to_json,
     unpack_column,
     unpack_texts,
 )
 
 NIL = b"\xc0"
+BATCH = 256  # records
 MAX_FIELDS = 1_000  # of one table; Nomad's widest record has some 40
 TEXT = pa.large_string()
 TIMES = pa.timestamp("ns", "UTC")
@@ -56,44 +59,57 @@ class Rows:
 
     Attributes:
         kind: Their type.
-        rows: The packed value of each field that a row has.
+        count: How many they are.
         fields: The fields that any row has, in Nomad's order.
+        packed: The packed values of the fields that were kept, in pieces; nil where a row lacks it.
     """
 
     kind: RecordType
-    rows: list[Mapping[str, Buffer]]
+    count: int
     fields: list[str]
+    packed: Mapping[str, list[bytes]]
 
     @classmethod
-    def split(cls, kind: RecordType, records: Iterable[Buffer]) -> Rows:
-        """Take records apart.
+    def split(cls, kind: RecordType, records: Iterable[Buffer], keep: Callable[[str], bool]) -> Rows:
+        """Take records apart, keeping the values of the fields that are asked for.
 
         Raises:
             RecordError: One is not a map of fields.
             LimitError: They have more than 1,000 different fields.
         """
-        rows = []
-        fields: dict[str, Any] = {}
-        for record in records:
-            row = split_map(record)
-            fields.update(row)  # for its keys, in order
+        count = 0
+        fields: dict[str, None] = {}
+        packed: dict[str, list[bytes]] = {}
+        remaining = iter(records)
+        # A batch at a time is turned from rows to columns, while it is still in the processor's cache.
+        while rows := split_maps(list(islice(remaining, BATCH))):
+            seen: dict[str, Any] = {}
+            for row in rows:
+                seen.update(row)  # for its keys, in order
+                if len(seen) > MAX_FIELDS:
+                    raise LimitError(f"have more than {MAX_FIELDS:,} fields", f"{kind.name} records")
+            for name in seen.keys() - fields.keys():
+                if keep(name):
+                    packed[name] = [NIL * count]
+            fields.update(dict.fromkeys(seen))
             if len(fields) > MAX_FIELDS:
                 raise LimitError(f"have more than {MAX_FIELDS:,} fields", f"{kind.name} records")
-            rows.append(row)
-        return cls(kind, rows, list(fields))
+            for name, pieces in packed.items():
+                pieces.append(_column_of(rows, name))
+            count += len(rows)
+        return cls(kind, count, list(fields), packed)
 
-    @property
-    def count(self) -> int:
-        return len(self.rows)
+    def unpacked(self, name: str) -> list[Any]:
+        """The values of a field."""
+        return unpack_column(self._pieces(name), self.count)
 
-    def packed(self, name: str) -> list[Buffer]:
-        """The packed values of a field; nil where a row lacks it."""
-        return [row.get(name, NIL) for row in self.rows]
+    def _pieces(self, name: str) -> list[bytes]:
+        return self.packed.get(name) or [NIL * self.count]
 
     def field(self, name: str) -> Field:
         """The definition of a field; for one that the schema lacks, one by the kind of values it has."""
         known = fields(self.kind.struct).get(name)
-        return known or Field(name, _guess_type(unpack_column(self.packed(name))), name)
+        return known or Field(name, _guess_type(self.unpacked(name)), name)
 
     def names(self) -> list[str]:
         """The fields that are columns by default: those that are not nested."""
@@ -120,7 +136,7 @@ class Rows:
             values = self.objects(name, mask)
             return pa.array([None if v is None else json.dumps(v, ensure_ascii=False) for v in values], TEXT)
         try:
-            return _column(self.packed(name), field, mask)
+            return _column(self._pieces(name), self.count, field, mask)
         except (pa.ArrowException, RecordError, OverflowError, TypeError, ValueError) as error:
             raise RecordError(
                 f"a value is no {field.type.kind} ({error})",
@@ -131,25 +147,30 @@ class Rows:
     def objects(self, name: str, mask: Mask) -> list[Any]:
         """The values of a field as Nomad's JSON has them: for the nested ones."""
         field = self.field(name)
-        values = unpack_column(self.packed(name))
-        return [to_json(v, field.type, mask, secret=field.secret) for v in values]
+        return [to_json(v, field.type, mask, secret=field.secret) for v in self.unpacked(name)]
 
 
-def _column(packed: Sequence[Buffer], field: Field, mask: Mask) -> pa.Array:
+def _column_of(rows: Sequence[Mapping[str, Buffer]], name: str) -> bytes:
+    try:
+        return b"".join(map(itemgetter(name), rows))
+    except KeyError:
+        return b"".join([row.get(name, NIL) for row in rows])
+
+
+def _column(packed: Sequence[bytes], count: int, field: Field, mask: Mask) -> pa.Array:
     kind = field.type.kind
+    if kind == "string" and not (field.secret and mask is not None):
+        return pa.array(unpack_texts(packed, count), SCALARS[kind])
+    if kind == "time":
+        return _go_times(packed, count)
+    values = unpack_column(packed, count)
     if field.secret and mask is not None:
-        shown = [mask(v) if v else v for v in map(_raw, unpack_column(packed))]
+        shown = [mask(v) if v else v for v in map(_raw, values)]
         return pa.array([v.encode() if isinstance(v, str) and kind == "bytes" else v for v in shown], SCALARS[kind])
     if field.time_unit:
-        return _integer_times(unpack_column(packed), field.time_unit)
-    match kind:
-        case "string":
-            return pa.array(unpack_texts(packed), SCALARS[kind])
-        case "time":
-            return _go_times(packed)
-        case "bytes":
-            return pa.array(map(_raw, unpack_column(packed)), SCALARS[kind], size=len(packed))
-    values = unpack_column(packed)
+        return _integer_times(values, field.time_unit)
+    if kind == "bytes":
+        return pa.array(map(_raw, values), SCALARS[kind], size=count)
     if kind == "float64" and bool in set(map(type, values)):
         raise TypeError("a bool")  # Arrow would take it for a number
     return pa.array(values, SCALARS[kind])
@@ -179,9 +200,9 @@ def _moment(nanoseconds: int) -> int | None:
 _GO_TIME = np.dtype([("raw", "u1"), ("version", "u1"), ("seconds", ">i8"), ("nanoseconds", ">i4"), ("zone", ">i2")])
 
 
-def _go_times(packed: Sequence[Buffer]) -> pa.Array:
+def _go_times(packed: Sequence[bytes], count: int) -> pa.Array:
     joined = b"".join(packed)
-    if len(joined) == _GO_TIME.itemsize * len(packed):
+    if len(joined) == _GO_TIME.itemsize * count:
         raw = np.frombuffer(joined, _GO_TIME)
         seconds = raw["seconds"].astype("i8") - UNIX_EPOCH
         plain = (raw["raw"] == 0xAF) & (raw["version"] == 1) & (raw["nanoseconds"] >= 0) & (raw["nanoseconds"] < 10**9)
@@ -189,7 +210,7 @@ def _go_times(packed: Sequence[Buffer]) -> pa.Array:
             fits = np.abs(seconds) < 2**63 // 10**9
             moments = np.where(fits, seconds, 0) * 10**9 + raw["nanoseconds"]
             return pa.array(moments, TIMES, mask=~fits)
-    times = [go_time(value) for value in unpack_column(packed)]
+    times = [go_time(value) for value in unpack_column(packed, count)]
     return pa.array([None if t is None or t.is_zero else _moment(t.unix_nanoseconds) for t in times], TIMES)
 
 

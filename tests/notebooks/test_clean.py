@@ -1,4 +1,4 @@
-"""What a stored notebook may hold: outputs of a run from top to bottom, and nothing that does not belong into a commit."""
+"""What a stored notebook may hold: outputs of a run from top to bottom, and nothing that stays out of commits."""
 
 import json
 from pathlib import Path
