@@ -24,8 +24,6 @@ META = {
     "Configuration": {"Servers": [{"Suffrage": 0, "ID": "a", "Address": "127.0.0.1:4647"}]},
     "ConfigurationIndex": 1,
 }
-#: 2026-11-23T22:08:21.682512345Z in Go's binary time: 15 bytes that are no UTF-8.
-GO_TIME = bytes.fromhex("01 00000000 0ee19c4545 28ae1bd9".replace(" ", "")) + b"\xff\xff"
 
 
 def go_time(seconds: int, nanoseconds: int = 0, minutes: int = -1) -> bytes:
@@ -37,6 +35,9 @@ def go_time(seconds: int, nanoseconds: int = 0, minutes: int = -1) -> bytes:
         + minutes.to_bytes(2, "big", signed=True)
     )
 
+
+#: 2026-11-23T22:08:21.682512345Z: 15 bytes that are no UTF-8.
+GO_TIME = go_time(62_135_596_800 + 1_795_471_701, 682_512_345)
 
 # -- state.bin
 

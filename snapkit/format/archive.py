@@ -24,7 +24,7 @@ from typing import IO, Any, Protocol, Self, TypeAlias
 import fastcrc
 from isal import isal_zlib
 
-from snapkit.errors import ArchiveError, LimitError, SnapshotError, SourceError
+from snapkit.errors import ArchiveError, LimitError, RecordError, SnapshotError, SourceError
 from snapkit.files import atomic
 
 META, STATE, SUMS = "meta.json", "state.bin", "SHA256SUMS"
@@ -63,6 +63,7 @@ class Limits:
         ratio: The inflated stream, as a multiple of the compressed one (from the first 64 MiB on). Nomad's
             archives have 5 to 30; deflate can do 1,032.
         record: Bytes of one record in state.bin.
+        records: How many records it may have.
     """
 
     members: int = 64
@@ -71,6 +72,7 @@ class Limits:
     total: int = 1 << 40
     ratio: float = 200.0
     record: int = 256 << 20
+    records: int = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -405,6 +407,16 @@ class _Inflater:
         return chunk
 
 
+@contextmanager
+def _while(doing: str) -> Iterator[None]:
+    """What a server was doing goes ahead of what it says of a damaged stream."""
+    try:
+        yield
+    except ArchiveError as error:
+        error.nomad = f"{doing}: {error.nomad}"
+        raise
+
+
 class _Tar:
     """A tar as it streams by: each header is checked, so that no damaged one passes for the end."""
 
@@ -439,7 +451,8 @@ class _Tar:
         extension: dict[str, str] = {}
         while True:
             start = self.offset
-            block = self._exactly(BLOCK)
+            with _while(f"{_READING}failed reading snapshot"):
+                block = self._exactly(BLOCK)
             if not block.strip(b"\0"):
                 self._end(block, start)
                 return
@@ -507,7 +520,8 @@ class _Tar:
     def _content(self, name: str, size: int) -> Iterator[memoryview]:
         left = size
         while left:
-            piece = self._piece(left)
+            with _while(f"{_READING}failed to read or write snapshot data"):
+                piece = self._piece(left)
             if not piece:
                 raise ArchiveError(
                     f"the tar ends inside {name}, {left:,} bytes early",
@@ -537,6 +551,7 @@ class _ArchiveReader:
         self._hashes: dict[str, Any] = {}
         self._sizes: dict[str, int] = {}
         self._oddities: list[Oddity] = []
+        self._unreadable: RecordError | None = None
 
     def read(self, pieces: Iterator[bytes]) -> Archive:
         inflater = _Inflater(pieces, self._limits)
@@ -556,6 +571,8 @@ class _ArchiveReader:
         self._check_hashes()
         meta = parse_meta(bytes(self._documents[META]))
         _check_size(meta, self._sizes[STATE])
+        if self._unreadable is not None:
+            raise self._unreadable
         return Archive(self._name, "archive", meta, members, tuple(self._oddities))
 
     def _odd(self, check: str, refused: bool, place: str, message: str) -> None:
@@ -581,20 +598,25 @@ class _ArchiveReader:
                 hashing.write(piece)
                 if name != STATE:
                     self._documents[name] += piece
-                elif self._sink is not None:
-                    self._sink.write(piece)
+                elif self._sink is not None and self._unreadable is None:
+                    self._pass_on(self._sink, piece)
+
+    def _pass_on(self, sink: Sink, piece: memoryview) -> None:
+        try:
+            sink.write(piece)
+        except RecordError as error:  # whether the container is damaged, which would explain it, is not known yet
+            self._unreadable = error
 
     def _check_hashes(self) -> None:
+        sums = self._documents[SUMS].decode("utf-8", "replace")
         for name in (META, STATE, SUMS):
             if name not in self._sizes:
-                raise ArchiveError(
-                    f"{name} is missing",
-                    "tar",
-                    "the archive is not whole: fetch it again",
-                    nomad=f'{_INTEGRITY}file missing for "{META if name == SUMS else name}"',
-                )
+                # A server takes what is missing for empty, and so its hash for wrong.
+                words = f'hash check failed for "{name}"' if name in sums else f'file missing for "{META}"'
+                advice = "the archive is not whole: fetch it again"
+                raise ArchiveError(f"{name} is missing", "tar", advice, nomad=f"{_INTEGRITY}{words}")
         listed = set()
-        for number, line in enumerate(self._documents[SUMS].decode("utf-8", "replace").splitlines(), 1):
+        for number, line in enumerate(sums.splitlines(), 1):
             parts = line.split()
             if len(parts) < 2:
                 raise ArchiveError(f"line {number} is no hash and name", SUMS, "fetch the file again")

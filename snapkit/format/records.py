@@ -16,6 +16,7 @@ from snapkit.errors import LimitError, RecordError
 from snapkit.format.schema import type_name
 
 MAX_RECORD = 256 << 20  # bytes; Nomad's largest records are some megabytes
+MAX_RECORDS = 10_000_000  # the index has 9 bytes of each; a state of 24 GB has as many
 STEP = 1 << 20  # bytes that msgpack is fed at once
 
 
@@ -73,10 +74,11 @@ class Framer:
         index: Where each record is; None if it was not asked for.
     """
 
-    def __init__(self, index: bool = True, max_record: int = MAX_RECORD) -> None:
+    def __init__(self, index: bool = True, max_record: int = MAX_RECORD, max_records: int = MAX_RECORDS) -> None:
         self.tallies: dict[int, Tally] = {}
         self.index = Index() if index else None
         self._max_record = max_record
+        self._max_records = max_records
         self._unpacker = msgpack.Unpacker(raw=True, strict_map_key=False, max_buffer_size=max_record + STEP)
         self._fed = 0
         self._begun = False  # has the header's first byte been seen
@@ -90,7 +92,7 @@ class Framer:
 
         Raises:
             RecordError: They can't be msgpack, or the stream does not begin with a header.
-            LimitError: A record is longer than `max_record`.
+            LimitError: A record is longer than `max_record`, or there are more than `max_records`.
         """
         view = memoryview(chunk)
         if not self._begun and view:
@@ -143,6 +145,9 @@ class Framer:
                 self.index.starts.append(self._start)
             self._records += 1
             self._type = -1
+            if self._records > self._max_records:
+                what = f"is one of more than {self._max_records:,} records"
+                raise LimitError(what, self._place(), "raise Limits.records if it is genuine")
 
     def _check_length(self, end: int) -> None:
         if end - self._start > self._max_record:

@@ -140,6 +140,7 @@ SECRETS = frozenset(
         "TaskArtifact.GetterHeaders",
         "TaskArtifact.GetterOptions",
         "Template.EmbeddedTmpl",
+        "VaultAccessor.Token",
         "WrappedKey.KeyEncryptionKey",
         "v2.BlobInfo.Plaintext",
         "v2.KeyInfo.Key",
@@ -147,7 +148,7 @@ SECRETS = frozenset(
 )
 
 #: Structs whose empty fields Nomad leaves out (`codec:",omitempty"`), so that a missing one says nothing.
-OMIT_EMPTY = frozenset({"AllocatedPortMapping", "Allocation", "Evaluation", "NetworkResource", "Port"})
+OMIT_EMPTY = frozenset({"AllocatedPortMapping", "Allocation", "Evaluation", "NetworkResource", "Port", "VaultAccessor"})
 
 #: EventSink stood in 1.0's pre-releases alone, and so not in nomad_types.json (Nomad 1.0.0-beta2: structs.EventSink).
 _EVENT_SINK = {
@@ -246,6 +247,8 @@ def _definitions() -> dict[str, dict[str, dict[str, str]]]:
     text = files(__package__).joinpath("nomad_types.json").read_text(encoding="utf-8")
     definitions: dict[str, dict[str, dict[str, str]]] = json.loads(text)
     definitions["structs"]["EventSink"] = _EVENT_SINK
+    # In no release here, and masked should an old cluster hold one (the format guide, section 3).
+    definitions["structs"]["VaultAccessor"]["Token"] = "string; last in 0.12.12"
     return definitions
 
 

@@ -32,7 +32,7 @@ def edited(snapshot: Snapshot, changes: Mapping[str, Change]) -> Iterator[bytes]
         change = by_type.get(byte)
         if change is not None:
             record = unpack(packed)
-            if change(record):
+            if isinstance(record, dict) and change(record):
                 yield pack(record)
                 continue
         yield bytes(packed)

@@ -180,7 +180,7 @@ def _sqlite(snapshot: Snapshot, tables: Sequence[str], path: Path, reveal: bool)
 
 def _to_sqlite(database: Any, snapshot: Snapshot, table: str, reveal: bool) -> int:
     frame = snapshot.table(table, snapshot.columns(table), reveal=reveal)
-    types = {name: _sqlite_type(frame[name].dtype) for name in frame.columns}
+    types = {name: _sqlite_type(frame[name]) for name in frame.columns}
     key = [name for name in frame.index.names if name is not None]
     database[table].create(dict.fromkeys(key, str) | types)
     rows = ({name: _sqlite_value(value) for name, value in record.items()} for record in records(frame))
@@ -188,7 +188,10 @@ def _to_sqlite(database: Any, snapshot: Snapshot, table: str, reveal: bool) -> i
     return len(frame)
 
 
-def _sqlite_type(dtype: Any) -> type:
+def _sqlite_type(column: pd.Series[Any]) -> type:
+    dtype: Any = column.dtype
+    if isinstance(dtype, pd.UInt64Dtype) and (column >= 2**63).any():
+        return str  # a column of integers would round them
     if pd.api.types.is_bool_dtype(dtype) or pd.api.types.is_integer_dtype(dtype) or dtype.kind == "m":
         return int
     return float if pd.api.types.is_float_dtype(dtype) else str

@@ -86,7 +86,7 @@ def unlock(snapshot: Snapshot, keystore: str | os.PathLike[str] | None = None) -
     keyring = Keyring(snapshot, keystore)
     sealed = snapshot.table("variables", ["KeyID", "Data"])
     items = [
-        keyring.open_variable(str(namespace), str(path), row["KeyID"], row["Data"])
+        keyring.open_variable(str(namespace), str(path), str(row["KeyID"]), row["Data"] or b"")
         for (namespace, path), row in zip(sealed.index, sealed.to_dict("records"), strict=True)
     ]
     return pd.DataFrame({"Items": pd.Series(items, dtype="object", index=sealed.index)})
@@ -146,12 +146,19 @@ def _keys_in_state(snapshot: Snapshot) -> Iterator[WrappedKey]:
     """From 1.9 on. A record does not mean that there is material: after an upgrade it stands without."""
     frame = snapshot.table("root_keys", ["WrappedKeys"], reveal=True)
     for key_id, wrapped_keys in zip(frame.index, frame["WrappedKeys"], strict=True):
-        for key in wrapped_keys or ():
-            blob = key.get("WrappedDataEncryptionKey") or {}
-            sealed = _decoded(blob.get("ciphertext"), f"root key {key_id}")
-            if sealed:
-                kek = _decoded(key.get("KeyEncryptionKey"), f"root key {key_id}")
-                yield WrappedKey(str(key_id), key["Provider"], key["ProviderID"], sealed, kek, "in the state")
+        place = f"root key {key_id}"
+        try:
+            found = [
+                (key["Provider"], key["ProviderID"], blob["ciphertext"], key.get("KeyEncryptionKey"))
+                for key in wrapped_keys or ()
+                if (blob := key.get("WrappedDataEncryptionKey")) and blob.get("ciphertext")
+            ]
+        except (AttributeError, KeyError, TypeError) as error:
+            raise KeyringError("is not as Nomad writes it", place, "use another copy of the snapshot") from error
+        for provider, provider_id, sealed, kek in found:
+            yield WrappedKey(
+                str(key_id), provider, provider_id, _decoded(sealed, place), _decoded(kek, place), "in the state"
+            )
 
 
 def _keys_in_folder(folder: Path) -> Iterator[WrappedKey]:
@@ -171,7 +178,7 @@ def _keys_in_folder(folder: Path) -> Iterator[WrappedKey]:
             sealed = wrapped["ciphertext"] if wrapped else document["DEK"]
             provider, provider_id = document.get("Provider") or AEAD, document.get("ProviderID") or AEAD
             kek = document.get("KEK")
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise KeyringError("is no keyring file", str(file), "remove it or fetch it again") from error
         key_id = file.name.partition(".")[0]
         yield WrappedKey(

@@ -6,7 +6,7 @@ import difflib
 import html
 import os
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import TracebackType
@@ -20,13 +20,14 @@ from snapkit.format import archive
 from snapkit.format.archive import DEFAULT_LIMITS, Limits, Progress, Source
 from snapkit.format.records import Framer, Index
 from snapkit.format.schema import TIME_TABLE, TYPES, RecordType, Type, fields, record_type, table_type, type_name
-from snapkit.format.values import Leaf, Mask, pick, split_list, text, to_json, unpack, walk
+from snapkit.format.values import Buffer, Leaf, Mask, pick, split_list, text, to_json, unpack, walk
 from snapkit.state.release import version_range
 from snapkit.state.secrets import masker, unlock
 from snapkit.state.store import Store
 from snapkit.state.tables import Rows, to_frame
 
 SAMPLES = 8  # records of each type that the release is guessed from
+CONTEXT = 40  # characters on either side of what was searched for
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ def open_snapshot(
             is damaged, or a limit is passed (LimitError).
     """
     store = Store()
-    framer = Framer(max_record=limits.record)
+    framer = Framer(max_record=limits.record, max_records=limits.records)
     try:
         found = archive.read(source, _Both(framer, store), limits=limits, progress=progress)
         try:
@@ -154,7 +155,7 @@ class Snapshot:
             index=meta.get("Index"),
             term=meta.get("Term"),
             version=meta.get("Version"),
-            created=pd.Timestamp(milliseconds, unit="ms", tz="UTC").as_unit("ns") if milliseconds else None,
+            created=_moment(milliseconds),
             size=self._index.end,
             servers=tuple(servers.get("Servers") or ()) if isinstance(servers, dict) else (),
             configuration_index=meta.get("ConfigurationIndex"),
@@ -255,7 +256,8 @@ class Snapshot:
     def _names(self, rows: Rows, columns: Sequence[str] | None) -> list[str]:
         """The columns asked for, key fields first; by default those that are not nested."""
         if columns is None:
-            return rows.names()
+            names = rows.names()
+            return [*(name for name in rows.kind.key if name not in names), *names]
         known = list(dict.fromkeys([*rows.fields, *fields(rows.kind.struct)]))
         for name in columns:
             if name not in known:
@@ -294,10 +296,13 @@ class Snapshot:
             return name in columns or name in kind.key
 
         state = memoryview(self._store.bytes)
-        records = map(state.__getitem__, self._index.values_of_type(kind.byte))
+        records: Iterable[Buffer] = map(state.__getitem__, self._index.values_of_type(kind.byte))
         if kind.byte == TIME_TABLE:
-            return Rows.split(kind, (entry for record in records for entry in split_list(record)), keep)
-        return Rows.split(kind, records, keep)
+            records = (entry for record in records for entry in split_list(record))
+        try:
+            return Rows.split(kind, records, keep)
+        except RecordError as error:
+            raise error.at(f"{kind.name} records") from error
 
     def _type(self, table: str) -> RecordType:
         kind = table_type(table)
@@ -407,8 +412,9 @@ class Snapshot:
             raise error.at(self._place(record)) from error
 
     def _json(self, record: int, mask: Mask) -> Any:
+        value = self._unpacked(record)
         try:
-            return to_json(self._unpacked(record), self._struct(record), mask)
+            return to_json(value, self._struct(record), mask)
         except RecordError as error:
             raise error.at(self._place(record)) from error
 
@@ -480,7 +486,7 @@ class Snapshot:
             (record_type(self._index.types[record]).table, self._key(record), leaf.path, _context(leaf, needle, mask))
             for mask in (None if reveal else self._mask,)
             for record in self._records_with(needle)
-            for leaf in walk(self._unpacked(record), self._struct(record))
+            for leaf in self._leaves(record)
             if needle in _searchable(leaf)
         ]
         table, key, path, context = zip(*hits, strict=True) if hits else ((), (), (), ())
@@ -492,6 +498,13 @@ class Snapshot:
                 "Context": pd.array(context, dtype="str"),
             }
         )
+
+    def _leaves(self, record: int) -> Iterator[Leaf]:
+        value = self._unpacked(record)
+        try:
+            yield from walk(value, self._struct(record))
+        except RecordError as error:
+            raise error.at(self._place(record)) from error
 
     def _records_with(self, needle: bytes) -> Iterator[int]:
         state = self._store.bytes
@@ -540,6 +553,13 @@ class Snapshot:
         } | ({"Note": "; ".join(oddities)} if oddities else {})
 
 
+def _moment(milliseconds: int) -> pd.Timestamp | None:
+    """None for 0, and for what 64 bits of nanoseconds can't hold."""
+    if not 0 < milliseconds < 2**63 // 10**6:
+        return None
+    return pd.Timestamp(milliseconds, unit="ms", tz="UTC").as_unit("ns")
+
+
 def _suggest(wanted: str, choices: Sequence[str]) -> str:
     close = difflib.get_close_matches(wanted, choices, 3, 0.5)
     if close:
@@ -557,6 +577,6 @@ def _context(leaf: Leaf, needle: bytes, mask: Mask) -> str:
     if leaf.secret and mask is not None:
         return mask(value)
     start = value.index(needle)
-    before, after = max(start - 40, 0), start + len(needle) + 40
-    context = text(value[before:after])
-    return f"{'…' if before else ''}{context}{'…' if after < len(value) else ''}"
+    before, after = text(value[:start]), text(value[start + len(needle) :])
+    left, right = "…" * (len(before) > CONTEXT), "…" * (len(after) > CONTEXT)
+    return f"{left}{before[-CONTEXT:]}{text(needle)}{after[:CONTEXT]}{right}"

@@ -145,9 +145,16 @@ class Rows:
             ) from error
 
     def objects(self, name: str, mask: Mask) -> list[Any]:
-        """The values of a field as Nomad's JSON has them: for the nested ones."""
+        """The values of a field as Nomad's JSON has them: for the nested ones.
+
+        Raises:
+            RecordError: One is nested more than 200 deep.
+        """
         field = self.field(name)
-        return [to_json(v, field.type, mask, secret=field.secret) for v in self.unpacked(name)]
+        try:
+            return [to_json(v, field.type, mask, secret=field.secret) for v in self.unpacked(name)]
+        except RecordError as error:
+            raise error.at(f"{self.kind.name} records, field {name}") from error
 
 
 def _column_of(rows: Sequence[Mapping[str, Buffer]], name: str) -> bytes:
@@ -167,6 +174,8 @@ def _column(packed: Sequence[bytes], count: int, field: Field, mask: Mask) -> pa
     if field.secret and mask is not None:
         shown = [mask(v) if v else v for v in map(_raw, values)]
         return pa.array([v.encode() if isinstance(v, str) and kind == "bytes" else v for v in shown], SCALARS[kind])
+    if (kind in INTEGERS or kind == "duration") and not set(map(type, values)) <= {int, type(None)}:
+        raise TypeError("not a whole number")  # Arrow would cut off what is after the point
     if field.time_unit:
         return _integer_times(values, field.time_unit)
     if kind == "bytes":
@@ -178,7 +187,7 @@ def _column(packed: Sequence[bytes], count: int, field: Field, mask: Mask) -> pa
 
 def _raw(value: Any) -> bytes | None:
     if not isinstance(value, bytes | None):
-        raise TypeError(f"{value!r:.60} is not a byte string")
+        raise TypeError(f"a {type(value).__name__} is not a byte string")  # it may be a secret: do not show it
     return value
 
 
@@ -226,9 +235,12 @@ def _guess_type(values: list[Any]) -> Type:
         return Type("string")
     if kinds == {bool}:
         return Type("bool")
+    numbers = [v for v in values if v is not None]
     if kinds == {int}:
-        return Type("uint64" if max(v for v in values if v is not None) >= 2**63 else "int64")
-    if kinds == {float} or kinds == {int, float}:
+        if max(numbers) < 2**63:
+            return Type("int64")
+        return Type("uint64") if min(numbers) >= 0 else ANY
+    if kinds == {float} or (kinds == {int, float} and all(abs(v) <= 2**53 for v in numbers if isinstance(v, int))):
         return Type("float64")
     return ANY
 

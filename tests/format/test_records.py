@@ -127,3 +127,10 @@ def test_any_bytes_are_records_or_a_snapshot_error_and_the_same_one_however_cut(
             return error.where
 
     assert outcome(step) == outcome(1000) != ""
+
+
+def test_more_records_than_allowed_are_refused() -> None:
+    data = b"\x80" + b"\0\xc0" * 100
+    assert frame(data, 7, max_records=100).tallies[0].count == 100
+    with pytest.raises(LimitError, match="more than 99 records"):
+        frame(data, 7, max_records=99)

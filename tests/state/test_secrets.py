@@ -1,0 +1,446 @@
+"""Secrets: masked in all that a snapshot gives unless asked for by name, and variables unlocked with the right key."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pandas as pd
+import pytest
+
+import snapkit
+from snapkit.errors import RecordError, SnapshotError, SourceError
+from snapkit.format.schema import BY_TABLE, SECRETS, TYPES, Type, fields
+from snapkit.state.edit import edited
+from snapkit.state.export import export
+from snapkit.state.secrets import ExternalKeyError, Keyring, KeyringError, MissingKeyError, WrongKeyError, masker
+
+from ..conftest import ARCHIVES, DATA, ORACLES, path_of
+from . import samples
+
+Open = Callable[..., snapkit.Snapshot]
+
+MASKED = re.compile("masked:[0-9a-f]{12}")
+
+#: Where the format guide (section 3) and Nomad's structs have secrets; `Struct.Field`, and all that is below it.
+PLACES = [
+    "ACLToken.SecretID",
+    "Node.SecretID",
+    "CSIVolume.Secrets",
+    "VaultAccessor.Token",
+    "Job.VaultToken",
+    "Job.ConsulToken",
+    "Job.Payload",
+    "Task.Env",
+    "Task.Config",
+    "Template.EmbeddedTmpl",
+    "SidecarTask.Env",
+    "SidecarTask.Config",
+    "TaskArtifact.GetterHeaders",
+    "TaskArtifact.GetterOptions",
+    "ServiceCheck.Header",
+    "Secret.Env",
+    "Secret.Config",
+    "JobSubmission.Source",
+    "JobSubmission.Variables",
+    "JobSubmission.VariableFlags",
+    "ACLAuthMethodConfig.OIDCClientSecret",
+    "OIDCClientAssertion.ClientSecret",
+    "OIDCClientAssertionKey.PemKey",
+    "Evaluation.LeaderACL",
+    "Allocation.SignedIdentities",
+    "WrappedKey.KeyEncryptionKey",
+    "v2.BlobInfo.Plaintext",
+    "v2.KeyInfo.Key",
+]
+CANARY = "canary"
+
+
+def planted(value: Any, kind: Type, table: str, inside: str = "") -> Any:
+    """A record in which each text and byte string in a secret place is a canary that names the place."""
+    if isinstance(value, dict):
+        known = fields(kind.struct)
+        return {
+            key: planted(item, known[key].type, table, inside or (place if place in PLACES else ""))
+            if key in known and (place := f"{kind.struct}.{key}")
+            else planted(item, kind.element or Type("any"), table, inside)
+            for key, item in value.items()
+        }
+    if isinstance(value, list):
+        return [planted(item, kind.element or Type("any"), table, inside) for item in value]
+    if inside and isinstance(value, str | bytes):
+        canary = f"{CANARY}-{table}-{inside};"
+        return canary.encode() if isinstance(value, bytes) else canary
+    return value
+
+
+def records() -> dict[str, list[Any]]:
+    """A record of each type with a canary wherever a secret can be, those of older releases too."""
+    made = {}
+    for kind in TYPES:
+        value = samples.struct(kind.struct)
+        if kind.struct == "Job":
+            value |= {"VaultToken": "x", "ConsulToken": "x"}
+        if kind.struct == "VaultAccessor":
+            value["Token"] = "x"
+        made[kind.table] = [planted(value, Type("struct", struct=kind.struct), kind.table)]
+    return made
+
+
+PLANTED = records()
+
+
+def leaks(text: Any) -> set[str]:
+    """The places whose canaries are in a text, in base64 too."""
+    found = str(text)
+    for word in set(re.findall(r"[A-Za-z0-9+/]{16,}={0,2}", found)):
+        with_padding = word + "=" * (-len(word) % 4)
+        try:
+            found += "\n" + base64.b64decode(with_padding).decode("latin-1")
+        except ValueError:
+            continue
+    return {place for place in PLACES if f"-{place};" in found}
+
+
+@pytest.fixture
+def snap(open_: Open) -> snapkit.Snapshot:
+    return open_(samples.archive(PLANTED))
+
+
+def test_the_schema_masks_what_the_guide_names() -> None:
+    assert set(PLACES) == SECRETS
+
+
+def test_every_place_is_planted() -> None:
+    assert leaks(PLANTED) == set(PLACES)
+
+
+# -- masked everywhere
+
+
+def everything(snap: snapkit.Snapshot, reveal: bool) -> dict[str, str]:
+    """All that a snapshot gives, by the way it gives it."""
+    shown = dict.fromkeys(("tables", "strings", "columns", "get", "objects", "arrow", "nested arrow", "subset"), "")
+    for table in snap.tables.index:
+        whole = snap.table(table, snap.columns(table), reveal=reveal)
+        shown["tables"] += snap.table(table, reveal=reveal).to_csv()
+        shown["strings"] += snap.table(table, reveal=reveal).to_string()
+        shown["columns"] += whole.to_csv() + str(whole.to_dict())
+        key = whole.index[0] if BY_TABLE[table].key else ()
+        shown["get"] += str(snap.get(table, *((key,) if key != () else ()), reveal=reveal))
+        shown["objects"] += str(list(snap.objects(table, reveal=reveal)))
+        if table != "time_table":  # whose records are lists
+            shown["subset"] += str(list(snap.objects(table, dict.fromkeys(snap.columns(table)), reveal=reveal)))
+        shown["arrow"] += str(snap.arrow(table, reveal=reveal).to_pylist())
+        shown["nested arrow"] += str(snap.arrow(table, nested=True, reveal=reveal).to_pylist())
+    return shown
+
+
+NOT_IN_JSON = {"Allocation.SignedIdentities"}
+
+
+def test_nothing_that_it_gives_has_a_secret(snap: snapkit.Snapshot) -> None:
+    shown = everything(snap, reveal=False)
+    assert {way: leaks(text) for way, text in shown.items() if leaks(text)} == {}
+    assert all(MASKED.search(text) for text in shown.values())
+    assert leaks(repr(snap) + snap._repr_html_() + snap.tables.to_string()) == set()
+
+
+def test_all_secrets_are_there_when_asked_for(snap: snapkit.Snapshot) -> None:
+    shown = everything(snap, reveal=True)
+    flat = {place for place in PLACES if not fields(place.rpartition(".")[0])[place.rpartition(".")[2]].type.nested}
+    for way in ("columns", "nested arrow"):
+        assert leaks(shown[way]) == set(PLACES), way
+    for way in ("get", "objects", "subset"):
+        assert leaks(shown[way]) == set(PLACES) - NOT_IN_JSON, way
+    for way in ("tables", "arrow"):
+        assert leaks(shown[way]) == {p for p in flat if any(p.startswith(f"{kind.struct}.") for kind in TYPES)}, way
+    assert not any(MASKED.search(text) for text in shown.values())
+
+
+def test_a_search_reports_hits_in_secrets_and_masks_them(snap: snapkit.Snapshot) -> None:
+    for wanted in ("canary", b"canary-", "Secret", "canary-nodes"):
+        found = snap.search(wanted)
+        assert len(found) > 0
+        assert leaks(found.to_csv()) == set()
+        assert all(MASKED.fullmatch(context) for context in found.Context)
+        revealed = snap.search(wanted, reveal=True)
+        assert leaks(revealed.to_csv())
+        assert not any(MASKED.search(context) for context in revealed.Context)
+        assert list(revealed.Path) == list(found.Path)
+    assert {path.rpartition(".")[2] for path in snap.search("canary-acl_tokens").Path} == {"SecretID"}
+    for place in PLACES:
+        assert leaks(snap.search(f"-{place};", reveal=True).to_csv()) == {place}
+        assert leaks(snap.search(f"-{place};").to_csv()) == set()
+
+
+def exported(snap: snapkit.Snapshot, folder: Path, form: str, reveal: bool) -> str:
+    target = folder / (f"{reveal}.{form}" if form in ("sqlite", "duckdb") else str(reveal))
+    export(snap, target, format=form, reveal=reveal)
+    if form == "duckdb":
+        with duckdb.connect(str(target), read_only=True) as connection:
+            return "".join(str(connection.sql(f'SELECT * FROM "{t}"').fetchall()) for t in snap.tables.index)
+    if form == "sqlite":
+        with closing(sqlite3.connect(target)) as connection_:
+            return "".join(str(connection_.execute(f'SELECT * FROM "{t}"').fetchall()) for t in snap.tables.index)
+    if form == "parquet":
+        return "".join(str(pd.read_parquet(path).to_dict()) for path in target.iterdir())
+    return "".join(path.read_text(encoding="utf-8") for path in target.iterdir())
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet", "sqlite", "duckdb"])
+def test_an_export_has_secrets_only_when_asked_for(form: str, snap: snapkit.Snapshot, tmp_path: Path) -> None:
+    shown = exported(snap, tmp_path, form, reveal=False)
+    assert leaks(shown) == set()
+    assert MASKED.search(shown)
+    assert CANARY.encode() not in b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert leaks(exported(snap, tmp_path, form, reveal=True)) == set(PLACES)
+
+
+@pytest.mark.parametrize("value", [["canary"], {"a": "canary"}, 77_777])
+@pytest.mark.parametrize(("table", "name"), [("nodes", "SecretID"), ("jobs", "Payload"), ("acl_tokens", "SecretID")])
+def test_no_error_shows_a_secret_of_another_type(table: str, name: str, value: Any, open_: Open) -> None:
+    snap = open_(samples.archive({table: [dict.fromkeys(BY_TABLE[table].key, "k") | {name: value}]}))
+    for ask in (snap.table, snap.arrow):
+        with pytest.raises(RecordError) as caught:
+            ask(table)
+        assert "canary" not in str(caught.value)
+        assert "77777" not in str(caught.value)
+    assert "canary" not in str(snap.get(table, *"k" * len(BY_TABLE[table].key)))
+
+
+def test_frames_with_and_without_secrets_are_not_mixed_up(snap: snapkit.Snapshot) -> None:
+    assert leaks(snap.nodes.to_csv()) == set()
+    assert leaks(snap.table("nodes", reveal=True).to_csv()) == {"Node.SecretID"}
+    assert leaks(snap.nodes.to_csv()) == set()
+
+
+def test_an_empty_secret_is_shown_as_empty(open_: Open) -> None:
+    rows = [{"ID": "a", "SecretID": ""}, {"ID": "b", "SecretID": None}]
+    snap = open_(samples.archive({"nodes": rows}))
+    assert snap.nodes.SecretID["a"] == ""
+    assert snap.nodes.SecretID.isna()["b"]
+    assert snap.get("nodes", "a")["SecretID"] == ""
+
+
+# -- fingerprints
+
+
+def fingerprints(source: bytes, **kwargs: Any) -> list[str]:
+    with snapkit.open(source, **kwargs) as snap:
+        return list(snap.nodes.SecretID)
+
+
+def test_equal_secrets_have_equal_fingerprints_under_one_key() -> None:
+    source = samples.archive(
+        {"nodes": [{"ID": i, "SecretID": s} for i, s in [("a", "one"), ("b", "one"), ("c", "two")]]}
+    )
+    a, b, c = fingerprints(source)
+    assert all(map(MASKED.fullmatch, (a, b, c)))
+    assert a == b != c
+    assert fingerprints(source) == [a, b, c], "of this process"
+    kept = fingerprints(source, key="mine")
+    assert fingerprints(source, key=b"mine") == kept
+    assert len({a, *kept[1:], *fingerprints(source, key="other")[1:]}) == 5, "under other keys all differ"
+
+
+def test_a_fingerprint_is_the_same_in_a_table_an_object_a_search_and_arrow(snap: snapkit.Snapshot) -> None:
+    shown = snap.acl_tokens.SecretID.iloc[0]
+    assert snap.get("acl_tokens", "text-x")["SecretID"] == shown
+    assert list(snap.search("canary-acl_tokens").Context) == [shown]
+    assert snap.arrow("acl_tokens")["SecretID"].to_pylist() == [shown]
+    assert shown == masker()(PLANTED["acl_tokens"][0]["SecretID"].encode())  # type: ignore[misc]
+
+
+def test_fingerprints_of_another_process_differ_unless_they_have_a_key() -> None:
+    code = "from snapkit.state.secrets import masker; print(masker()(b's'), masker('key')(b's'))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    without, with_key = done.stdout.split()
+    assert without != masker()(b"s")  # type: ignore[misc]
+    assert with_key == masker("key")(b"s")  # type: ignore[misc]
+
+
+# -- variables
+
+IN_ARCHIVE = ["v2.0.5/monday", "v2.0.5/tuesday", "v2.0.5/wednesday", "v2.0.5/thursday", "v2.0.5/friday"]
+IN_KEYSTORE = ["v1.4.14/monday", "v1.4.14/tuesday", "v1.8.4/monday", "v1.8.4/tuesday"]
+
+
+def known_items(archive: str) -> dict[tuple[str, str, int], Any]:
+    """What the live cluster said on Monday: by namespace, path and index."""
+    said = json.loads((ORACLES / archive.partition("/")[0] / "variables.json").read_text(encoding="utf-8"))
+    return {(v["Namespace"], v["Path"], v["ModifyIndex"]): v["Items"] for v in said}
+
+
+def keystore(archive: str) -> Path | None:
+    return DATA / archive.partition("/")[0] / "keystore" if archive in IN_KEYSTORE else None
+
+
+@pytest.mark.parametrize("archive", IN_ARCHIVE + IN_KEYSTORE)
+def test_variables_open_to_what_the_live_cluster_said(archive: str, open_: Open) -> None:
+    snap = open_(path_of(archive))
+    found = snap.unlock(keystore(archive))
+    assert list(found.columns) == ["Items"]
+    assert found.index.equals(snap.variables.index)
+    assert all(isinstance(items, dict) and items for items in found.Items)
+    known = known_items(archive)
+    indexes: dict[Any, int] = snap.variables.ModifyIndex.to_dict()
+    items: dict[Any, Any] = found.Items.to_dict()
+    at = {(*key, index): items[key] for key, index in indexes.items()}
+    same = known.keys() & at.keys()
+    assert len(same) >= (len(known) if archive.endswith("monday") else 1)
+    assert {key: at[key] for key in same} == {key: known[key] for key in same}
+
+
+@pytest.mark.parametrize("archive", IN_KEYSTORE)
+def test_without_its_keystore_the_missing_key_is_named(archive: str, open_: Open, tmp_path: Path) -> None:
+    snap = open_(path_of(archive))
+    key_id = snap.variables.KeyID.iloc[0]
+    for folder in (None, tmp_path, str(tmp_path)):
+        with pytest.raises(MissingKeyError) as caught:
+            snap.unlock(folder)
+        assert caught.value.where == f"root key {key_id}"
+        assert "keystore" in caught.value.advice
+    with pytest.raises(MissingKeyError):
+        snap.unlock(DATA / ("v1.8.4" if "1.4" in archive else "v1.4.14") / "keystore")
+
+
+@pytest.mark.parametrize("archive", ["v0.12.12/monday"])
+def test_no_variables_are_an_empty_table(archive: str, open_: Open) -> None:
+    found = open_(path_of(archive)).unlock()
+    assert len(found) == 0
+    assert list(found.index.names) == ["Namespace", "Path"]
+
+
+def changed(archive: str, table: str, change: Callable[[dict[bytes, Any]], Any]) -> bytes:
+    """The state of an archive with all records of a table changed."""
+    with snapkit.open(path_of(archive)) as snap:
+        return b"".join(edited(snap, {table: lambda record: (change(record), True)[1]}))
+
+
+def flipped(data: bytes, at: int = -1) -> bytes:
+    return data[:at] + bytes([data[at] ^ 1]) + (data[at + 1 :] if at != -1 else b"")
+
+
+@pytest.mark.parametrize(
+    ("table", "change", "kind", "place"),
+    [
+        ("variables", lambda r: r.update({b"Data": flipped(r[b"Data"])}), WrongKeyError, "variable "),
+        ("variables", lambda r: r.update({b"Data": flipped(r[b"Data"], 0)}), WrongKeyError, "variable "),
+        ("variables", lambda r: r.update({b"Data": r[b"Data"][:5]}), WrongKeyError, "variable "),
+        ("variables", lambda r: r.update({b"Data": b""}), WrongKeyError, "variable "),
+        ("variables", lambda r: r.update({b"Data": None}), WrongKeyError, "variable "),
+        ("variables", lambda r: r.pop(b"Data"), WrongKeyError, "variable "),
+        ("variables", lambda r: r.update({b"KeyID": b"other"}), MissingKeyError, "root key other"),
+        ("variables", lambda r: r.update({b"KeyID": None}), MissingKeyError, "root key "),
+        ("root_keys", lambda r: r.update({b"WrappedKeys": None}), MissingKeyError, "root key "),
+        ("root_keys", lambda r: r.update({b"WrappedKeys": []}), MissingKeyError, "root key "),
+        ("root_keys", lambda r: r.update({b"WrappedKeys": 5}), KeyringError, "root key "),
+        ("root_keys", lambda r: r.update({b"WrappedKeys": [5]}), KeyringError, "root key "),
+        ("root_keys", lambda r: r[b"WrappedKeys"][0].pop(b"Provider"), KeyringError, "root key "),
+        (
+            "root_keys",
+            lambda r: r[b"WrappedKeys"][0].update({b"KeyEncryptionKey": bytes(32)}),
+            WrongKeyError,
+            "root key ",
+        ),
+        (
+            "root_keys",
+            lambda r: r[b"WrappedKeys"][0].update({b"KeyEncryptionKey": b"short"}),
+            WrongKeyError,
+            "root key ",
+        ),
+        ("root_keys", lambda r: r[b"WrappedKeys"][0].update({b"Provider": b"awskms"}), ExternalKeyError, "root key "),
+    ],
+)
+def test_what_does_not_open_is_named(
+    table: str, change: Callable[[dict[bytes, Any]], Any], kind: type[SnapshotError], place: str, open_: Open
+) -> None:
+    snap = open_(changed("v2.0.5/monday", table, change))
+    with pytest.raises(kind) as caught:
+        snap.unlock()
+    assert type(caught.value) is kind
+    assert caught.value.where.startswith(place)
+    assert caught.value.advice
+    assert "battery staple" not in str(caught.value)
+
+
+def test_a_variable_sealed_by_another_key_id_does_not_open(open_: Open) -> None:
+    """The key's id is part of what is sealed."""
+    snap = open_(path_of("v2.0.5/monday"))
+    keyring = Keyring(snap)
+    rows: dict[Any, Any] = snap.variables.to_dict("index")
+    (namespace, path), row = next(iter(rows.items()))
+    assert keyring.open_variable(namespace, path, row["KeyID"], row["Data"])
+    key = keyring.key(row["KeyID"])
+    keyring._opened["another"] = key
+    with pytest.raises(WrongKeyError):
+        keyring.open_variable(namespace, path, "another", row["Data"])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"5",
+        b"null",
+        b"{}",
+        b'{"DEK": "!"}',
+        b'{"DEK": 5}',
+        b"\xff",
+        b"[" * 100_000,
+        b'{"WrappedDEK": 5}',
+    ],
+)
+def test_a_file_that_is_no_keyring_is_named(content: bytes, open_: Open, tmp_path: Path) -> None:
+    (tmp_path / "a.nks.json").write_bytes(content)
+    with pytest.raises(KeyringError) as caught:
+        open_(path_of("v1.8.4/monday")).unlock(tmp_path)
+    assert "a.nks.json" in caught.value.where
+
+
+def test_other_files_in_a_keystore_are_passed_over(open_: Open, tmp_path: Path) -> None:
+    shutil.copytree(DATA / "v1.8.4" / "keystore", tmp_path / "keystore")
+    (tmp_path / "keystore" / "README.txt").write_text("mine")
+    snap = open_(path_of("v1.8.4/monday"))
+    assert snap.unlock(tmp_path / "keystore").equals(snap.unlock(DATA / "v1.8.4" / "keystore"))
+
+
+def test_a_keystore_file_that_was_altered_does_not_open(open_: Open, tmp_path: Path) -> None:
+    for path in (DATA / "v1.8.4" / "keystore").iterdir():
+        document = json.loads(path.read_text())
+        (tmp_path / path.name).write_text(json.dumps(document | {"KEK": base64.b64encode(bytes(32)).decode()}))
+    with pytest.raises(WrongKeyError, match="altered, or the key is of another cluster"):
+        open_(path_of("v1.8.4/monday")).unlock(tmp_path)
+
+
+def test_a_keystore_that_can_not_be_read_is_said(open_: Open, tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="can't be read"):
+        open_(path_of("v1.8.4/monday")).unlock(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("archive", ARCHIVES)
+def test_no_key_or_variable_is_shown_without_being_asked_for(archive: str, open_: Open) -> None:
+    snap = open_(path_of(archive))
+    shown = "".join(snap.table(t, snap.columns(t)).to_csv() for t in snap.tables.index)
+    assert "battery staple" not in shown
+    for keys in snap.table("root_keys", ["WrappedKeys"], reveal=True).WrappedKeys:
+        for key in keys or ():
+            assert key["KeyEncryptionKey"] not in shown
+
+
+def test_no_source_shows_a_secret_of_a_stream(open_: Open) -> None:
+    assert leaks(repr(open_(io.BytesIO(samples.archive(PLANTED))))) == set()
