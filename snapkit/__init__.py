@@ -8,18 +8,22 @@ from typing import TYPE_CHECKING, Any
 from snapkit.errors import SnapshotError
 
 if TYPE_CHECKING:
+    from snapkit.cluster.client import Client
+    from snapkit.cluster.server import serve
     from snapkit.format.archive import Limits
     from snapkit.state.snapshot import Snapshot
     from snapkit.state.snapshot import open_snapshot as open
 
 __version__ = "0.1.0"
-__all__ = ["Limits", "Snapshot", "SnapshotError", "__version__", "open"]
+__all__ = ["Client", "Limits", "Snapshot", "SnapshotError", "__version__", "open", "serve"]
 
 # Looked up when first used, so that the command does not wait for pandas where it needs none.
 _LAZY = {
+    "Client": ("snapkit.cluster.client", "Client"),
     "Limits": ("snapkit.format.archive", "Limits"),
     "Snapshot": ("snapkit.state.snapshot", "Snapshot"),
     "open": ("snapkit.state.snapshot", "open_snapshot"),
+    "serve": ("snapkit.cluster.server", "serve"),
 }
 
 

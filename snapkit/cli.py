@@ -6,17 +6,20 @@ Only what a subcommand needs is imported, so that it answers at once.
 
 from __future__ import annotations
 
+import ast
 import json
 import os
+import re
 import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from snapkit import __version__
 from snapkit.errors import SnapshotError
@@ -29,8 +32,40 @@ if TYPE_CHECKING:
     from snapkit.format.records import Tally
     from snapkit.state.snapshot import Snapshot
 
+
+@contextmanager
+def _endings() -> Iterator[None]:
+    """How Ctrl-C and a reader that went away (`snapkit show … | head`) end the process."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("snapkit: interrupted", file=sys.stderr, flush=True)
+        os._exit(130)  # not sys.exit: a thread may hang in a read from a pipe; temporary files are gone by now
+    except BrokenPipeError:
+        _discard_stdout()
+        sys.exit(0)
+
+
+def _discard_stdout() -> None:
+    """What could not be written is not tried again as the process ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+class _Commands(TyperGroup):
+    """Ends as we want it, before typer sees why and exits in its own ways."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        with _endings():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _endings():
+            return super().invoke(ctx)
+
+
 app = typer.Typer(
     name="snapkit",
+    cls=_Commands,
     help="Explore and verify Nomad snapshot archives.",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -49,23 +84,23 @@ Reveal = Annotated[bool, typer.Option("--reveal", help="Show secrets in the clea
 def main() -> None:
     """Run the command; whatever goes wrong with input is one line on stderr and exit status 2."""
     try:
-        app()
+        with _endings():
+            try:
+                app()
+            except SystemExit:
+                sys.stdout.flush()  # a full disk is told of here, and not as the process ends
+                raise
     except SnapshotError as error:
         _fail(str(error))
-    except KeyboardInterrupt:
-        print("snapkit: interrupted", file=sys.stderr, flush=True)
-        os._exit(130)  # not sys.exit: a thread may hang in a read from a pipe; temporary files are gone by now
-    except BrokenPipeError:  # `snapkit show … | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
     except OSError as error:
+        _discard_stdout()
         _fail(
             f"{error.filename or 'input or output'}: {error.strerror or error}; check the path, its mode and the disk"
         )
 
 
 def _fail(message: str) -> None:
-    print(f"snapkit: {_printable(message)}", file=sys.stderr)
+    print(f"snapkit: {_one_line(message)}", file=sys.stderr)
     sys.exit(2)
 
 
@@ -74,13 +109,23 @@ def _printable(text: str) -> str:
     return "".join(c if c.isprintable() or c in "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
-@app.callback()
-def _options(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
-) -> None:
-    if version:
+def _one_line(text: str) -> str:
+    return _printable(" ".join(text.splitlines()))
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
         print(f"snapkit {__version__}")
         raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
 
 
 # -- subcommands
@@ -147,7 +192,7 @@ def _note_oddities(found: Archive, tallies: dict[int, Tally] | None = None) -> N
 
     for oddity in found.oddities:
         verdict = "; a server refuses this archive" if oddity.refused else ""
-        print(f"snapkit: note: {_printable(f'{oddity.place}: {oddity.message}{verdict}')}", file=sys.stderr)
+        print(f"snapkit: note: {_one_line(f'{oddity.place}: {oddity.message}{verdict}')}", file=sys.stderr)
     for byte in sorted((tallies or {}).keys() - BY_BYTE.keys()):
         advice = "it is of Nomad Enterprise or newer than this snapkit, and is listed as it stands"
         print(f"snapkit: note: record type {type_name(byte)} is not known; {advice}", file=sys.stderr)
@@ -180,12 +225,27 @@ def _where(frame: pd.DataFrame, condition: str | None) -> pd.DataFrame:
     if condition is None:
         return frame
     try:
+        _refuse_effects(condition)
         return frame.query(condition, engine="python", local_dict={}, global_dict={})
     except Exception as error:  # pandas passes on whatever the expression raises
         names = ", ".join([str(n) for n in frame.index.names if n] + [str(c) for c in frame.columns])
         raise SnapshotError(
             f"can't be evaluated ({error})", f"--where {condition!r}", f"the fields are {names}"
         ) from error
+
+
+HARMLESS = {"str", "dt", "isna", "isnull", "notna", "notnull", "isin", "between"}
+
+
+def _refuse_effects(condition: str) -> None:
+    """A filter is not to write files, as pandas' `ID.to_csv('…')` would: of methods, only those that look at values."""
+    if "`" in condition:  # pandas' own quotes, which Python's parser does not know
+        raise ValueError("` is not allowed")
+    for node in ast.walk(ast.parse(condition.strip(), mode="eval")):
+        if isinstance(node, ast.Attribute) and node.attr not in HARMLESS:
+            of_values = isinstance(node.value, ast.Attribute) and node.value.attr in ("str", "dt")
+            if not of_values or node.attr.startswith("_"):
+                raise ValueError(f".{node.attr} is not allowed")
 
 
 @app.command()
@@ -222,7 +282,93 @@ def export(
         _print_json([{"Table": e.table, "Rows": e.rows, "Path": str(e.path)} for e in done])
     else:
         tables = done[0].table if len(done) == 1 else f"{len(done)} tables"
-        print(f"{dest}: {tables}, {sum(e.rows for e in done):,} rows{'' if reveal else ', secrets masked'}")
+        rows = f"{sum(e.rows for e in done):,} rows"
+        print(f"{_one_line(str(dest))}: {tables}, {rows}{'' if reveal else ', secrets masked'}")
+
+
+@app.command()
+def save(
+    dest: Annotated[str, typer.Argument(help="A file, a folder, - or any fsspec URL.", metavar="DEST")] = ".",
+    stale: Annotated[bool, typer.Option("--stale", help="From the server that is asked, leader or not.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+    json_: Json = False,
+) -> None:
+    """Save a snapshot of the cluster that NOMAD_ADDR and its family name, verified as it arrives."""
+    from snapkit.cluster.client import Client
+
+    with _progress("Saving") as progress:
+        saved = Client.from_env().save(dest, stale=stale, overwrite=overwrite, progress=progress)
+    if json_:
+        _print_json({"Path": saved.path, "Size": saved.size, "SHA256": saved.sha256, "Digest": saved.digest_checked})
+    elif dest != "-":
+        digest = "matches" if saved.digest_checked else "was not sent, so nothing vouches for the transfer"
+        print(f"{saved.path}: {saved.size:,} bytes, index {saved.meta.get('Index')}; the server's Digest {digest}")
+
+
+@app.command()
+def restore(
+    file: File,
+    confirm: Annotated[str | None, typer.Option(help="The cluster's address, to restore without being asked.")] = None,
+    json_: Json = False,
+) -> None:
+    """Replace the whole state of the cluster that NOMAD_ADDR names by an archive's, after checking the archive."""
+    from snapkit.cluster.client import Client
+
+    client = Client.from_env()
+    if confirm is None:
+        if not sys.stdin.isatty():
+            raise SnapshotError("is not confirmed", "restore", f"add --confirm {client.address}")
+        print(f"This replaces the whole state of {client.address}, ACL tokens included.", file=sys.stderr)
+        confirm = typer.prompt("Type the address to go on", err=True)
+    if confirm != client.address:
+        raise SnapshotError(f"is {client.address}, not {_printable(confirm)}", "the cluster", "nothing was sent")
+    with _progress(f"Restoring {file}") as progress:
+        client.restore(_source(file), progress=progress)
+    if json_:
+        _print_json({"Restored": file, "Address": client.address})
+    else:
+        print(f"{client.address} took {file}: its state is the archive's now, and so are its ACL tokens")
+
+
+@app.command()
+def serve(
+    file: File,
+    port: Annotated[int, typer.Option(help="0 for any that is free.")] = 4646,
+    bind: Annotated[str, typer.Option(help="An address; any but loopback takes --i-know and TLS.")] = "127.0.0.1",
+    i_know: Annotated[bool, typer.Option("--i-know", help="Serve secrets to the network.")] = False,
+    tls_cert: Annotated[Path | None, typer.Option(help="A certificate chain, PEM.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its key, PEM.")] = None,
+    keystore: Annotated[Path | None, typer.Option(help="A server's keystore, to read variables of 1.4 to 1.8.")] = None,
+    version: Annotated[str, typer.Option(help="Of Nomad, to pretend.")] = "2.0.5",
+    heartbeat: Annotated[float | None, typer.Option(help="Seconds until restored nodes that are gone go down.")] = None,
+    no_leader: Annotated[bool, typer.Option("--fault-no-leader", help="Pretend that there is no leader.")] = False,
+    delay: Annotated[float, typer.Option("--fault-delay", help="Seconds before each answer.")] = 0.0,
+    cut: Annotated[int | None, typer.Option("--fault-cut", help="Cut an archive after so many bytes.")] = None,
+    digest: Annotated[str | None, typer.Option("--fault-digest", help="wrong or missing.")] = None,
+    corrupt: Annotated[bool, typer.Option("--fault-corrupt", help="Flip a bit of the archive.")] = False,
+    forbidden: Annotated[bool, typer.Option("--fault-forbidden", help="Answer 403 to all.")] = False,
+) -> None:
+    """Serve a snapshot as Nomad's HTTP API: point the nomad command at it by NOMAD_ADDR."""
+    from snapkit.cluster.server import Faults, require_consent
+    from snapkit.cluster.server import serve as serve_snapshot
+
+    require_consent(bind, i_know, tls_cert)
+    faults = Faults(no_leader, delay, cut, digest, corrupt, forbidden)
+    with serve_snapshot(
+        _source(file),
+        host=bind,
+        port=port,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+        keystore=keystore,
+        version=version,
+        heartbeat=heartbeat,
+        faults=faults,
+    ) as cluster:
+        print(f"export NOMAD_ADDR={cluster.address}\nexport NOMAD_TOKEN={cluster.token}", flush=True)
+        print("A management token of this session. Ctrl-C ends it.", file=sys.stderr)
+        with suppress(KeyboardInterrupt):
+            cluster.wait()
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -296,7 +442,13 @@ def _progress(what: str) -> Iterator[Progress | None]:
 
 
 def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=not _is_utf8()))
+    text = json.dumps(value, indent=2, ensure_ascii=not _is_utf8())
+    # json leaves control characters beyond ASCII as they are, and what is no character at all.
+    print(re.sub("[^ -~\n]", lambda found: _escaped(found[0]), text))
+
+
+def _escaped(character: str) -> str:
+    return character if character.isprintable() else json.dumps(character)[1:-1]
 
 
 def _is_utf8() -> bool:
@@ -309,7 +461,7 @@ def _grid(*names: str, right: Sequence[int] = ()) -> Table:
 
     table = Table(box=box.SIMPLE_HEAD if any(names) else None, pad_edge=False, show_header=any(names))
     for i, name in enumerate(names):
-        table.add_column(name, justify="right" if i in right else "left", overflow="fold")
+        table.add_column(_printable(name), justify="right" if i in right else "left", overflow="fold")
     return table
 
 
@@ -321,8 +473,10 @@ def _draw(*tables: Table) -> None:
     from rich.console import Console
 
     console = Console(width=_width(), highlight=False, markup=False)
-    for table in tables:
-        console.print(table)
+    with console.capture() as drawn:  # so that print() meets a closed pipe: rich would end the process
+        for table in tables:
+            console.print(table)
+    print(drawn.get(), end="")
 
 
 def _show_frame(frame: pd.DataFrame, json_: bool, limit: int | None, *, everything: bool = False) -> None:
@@ -347,7 +501,7 @@ def _show_frame(frame: pd.DataFrame, json_: bool, limit: int | None, *, everythi
     _draw(table)
     left = [name for name in names if name not in fitting]
     if left:
-        print(f"{len(left)} more columns (--columns or --json): {', '.join(left)}")
+        print(f"{len(left)} more columns (--columns or --json): {_one_line(', '.join(left))}")
     print(f"{len(frame):,} rows" + (f", {len(shown):,} shown (--limit 0 for all)" if len(shown) < len(frame) else ""))
 
 
@@ -373,7 +527,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.3g}"
     if isinstance(value, tuple):
-        return "/".join(str(part) for part in value)
+        return _printable("/".join(str(part) for part in value))
     if isinstance(value, dict | list):
         text = json.dumps(value, ensure_ascii=False)
         return _printable(text if len(text) <= NESTED_WIDTH else text[: NESTED_WIDTH - 1] + "…")

@@ -1,0 +1,1 @@
+"""Nomad over HTTP: clusters that snapshots come from and go to, and snapshots served as clusters."""

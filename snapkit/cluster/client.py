@@ -1,0 +1,723 @@
+"""A live cluster as a place that snapshots come from and go to, and the reads that a runbook needs.
+
+Source: Nomad's command/agent/operator_endpoint.go and api/ for the requests; what real servers answer is in the format
+guide, section 4.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+import stat
+import sys
+import tempfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Self, cast
+
+from snapkit.cluster.connection import (
+    CHUNK,
+    ClusterError,
+    ClusterTimeoutError,
+    Connection,
+    Credentials,
+    DigestError,
+    InterruptedStreamError,
+    NoLeaderError,
+    NoRouteError,
+    NotAnArchiveError,
+    PermissionDeniedError,
+    RedirectError,
+    RestoreUnclearError,
+    ServerError,
+    TLSError,
+    parse_address,
+    tls_context,
+)
+from snapkit.errors import ArchiveError, SnapshotError, SourceError, TargetExistsError
+from snapkit.files import publish, refuse_existing, temporary_name
+from snapkit.format import archive
+from snapkit.format.archive import Archive, Progress, Source
+from snapkit.format.records import Framer
+
+if TYPE_CHECKING:
+    import requests
+
+    from snapkit.state.snapshot import Snapshot
+
+__all__ = [
+    "Answer",
+    "Client",
+    "ClusterError",
+    "ClusterTimeoutError",
+    "DigestError",
+    "InterruptedStreamError",
+    "NoLeaderError",
+    "NoRouteError",
+    "NotAnArchiveError",
+    "PermissionDeniedError",
+    "RedirectError",
+    "RestoreUnclearError",
+    "Saved",
+    "ServerError",
+    "TLSError",
+]
+
+SNAPSHOT = "/v1/operator/snapshot"
+DEFAULT_ADDRESS = "http://127.0.0.1:4646"
+
+GZIP = b"\x1f\x8b"
+BEGINNING = 512  # bytes that tell what something is
+
+CONNECT_TIMEOUT = 10.0  # seconds
+READ_TIMEOUT = 60.0
+STATE_TIMEOUT = 1800.0  # servers need minutes to gather or take in a state of gigabytes
+
+# How a server begins its words when it gave an archive up before it touched its state.
+_REFUSED = re.compile(r"failed to restore from snapshot: (failed to (decompress snapshot|read snapshot file)\b|gzip: )")
+_NOTHING_DONE = "nothing was changed"
+_FIND_OUT = (
+    "its state may have been swapped, its ACL tokens with it: before you try again, ask it for its jobs and "
+    "`snapkit save --stale` what it has now, with your token and with one of the archive's"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """An archive that was saved.
+
+    Attributes:
+        path: The file or URL; `-` for standard output.
+        size: In bytes.
+        sha256: Of the file, in hex.
+        digest_checked: Was it compared with the server's Digest header? There may be none.
+        meta: The archive's meta.json.
+    """
+
+    path: str
+    size: int
+    sha256: str
+    digest_checked: bool
+    meta: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a server answered to a read.
+
+    Attributes:
+        value: Of the JSON.
+        index: X-Nomad-Index; None if it was not sent.
+        known_leader: X-Nomad-KnownLeader; None if it was not sent.
+    """
+
+    value: Any
+    index: int | None
+    known_leader: bool | None
+
+
+class Client:
+    """A cluster, by the address of one of its servers or agents. Holds nothing open, and threads may share it.
+
+    Attributes:
+        address: As given, without credentials.
+        region: Asked of all requests; None for the server's own.
+        namespace: Of reads that name none.
+        timeout: Seconds of silence after which to give up; None for a minute, and half an hour where a state is
+            gathered or taken in.
+    """
+
+    def __init__(
+        self,
+        address: str = DEFAULT_ADDRESS,
+        *,
+        token: str | None = None,
+        region: str | None = None,
+        namespace: str | None = None,
+        ca_cert: str | os.PathLike[str] | None = None,
+        ca_path: str | os.PathLike[str] | None = None,
+        client_cert: str | os.PathLike[str] | None = None,
+        client_key: str | os.PathLike[str] | None = None,
+        tls_server_name: str | None = None,
+        skip_verify: bool = False,
+        http_auth: str | tuple[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Connects to nothing yet.
+
+        Args:
+            address: `http://…`, `https://…` or `unix://path`.
+            token: The SecretID of an ACL token.
+            region: See above.
+            namespace: See above.
+            ca_cert: A PEM file of the CAs to trust; by default those of the system.
+            ca_path: A folder of such files, if there is no `ca_cert`.
+            client_cert: A PEM file with this side's certificate, where the server wants one.
+            client_key: Its key, unless that is in the same file.
+            tls_server_name: The name to look for in the server's certificate, such as `server.global.nomad`.
+            skip_verify: Take any certificate.
+            http_auth: `user:password`, or a pair, for a proxy that wants basic authentication.
+            timeout: See above.
+
+        Raises:
+            ClusterError: The address or the token can't be used.
+            TLSError: A certificate file can't be used.
+        """
+        endpoint = parse_address(address)
+        login = ":".join(http_auth) if isinstance(http_auth, tuple) else http_auth
+        context = None
+        if endpoint.secure:
+            ca, folder, cert, key = (os.fspath(p) if p else None for p in (ca_cert, ca_path, client_cert, client_key))
+            context = tls_context(ca, folder, cert, key, skip_verify)
+        self.address = endpoint.shown
+        self.region = region
+        self.namespace = namespace
+        self.timeout = timeout
+        self._host = endpoint.host
+        self._connection = Connection(
+            endpoint, Credentials(token, login or endpoint.login), context, tls_server_name or None
+        )
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
+        """The cluster that NOMAD_ADDR and its family name, as for the nomad command. Empty is as good as unset.
+
+        Raises:
+            ClusterError: As the constructor; also for a NOMAD_SKIP_VERIFY that is neither yes nor no.
+        """
+        variables = os.environ if environ is None else environ
+
+        def get(name: str) -> str | None:
+            return variables.get(f"NOMAD_{name}") or None
+
+        skip = (get("SKIP_VERIFY") or "false").lower()
+        if skip not in ("1", "t", "true", "0", "f", "false"):
+            raise ClusterError(f"is {skip!r:.20}", "NOMAD_SKIP_VERIFY", "say true or false")
+        return cls(
+            get("ADDR") or DEFAULT_ADDRESS,
+            token=get("TOKEN"),
+            region=get("REGION"),
+            namespace=get("NAMESPACE"),
+            ca_cert=get("CACERT"),
+            ca_path=get("CAPATH"),
+            client_cert=get("CLIENT_CERT"),
+            client_key=get("CLIENT_KEY"),
+            tls_server_name=get("TLS_SERVER_NAME"),
+            skip_verify=skip in ("1", "t", "true"),
+            http_auth=get("HTTP_AUTH"),
+        )
+
+    def __repr__(self) -> str:
+        region = f", region {self.region}" if self.region else ""
+        return f"<Client {self.address}{region}, {'with a' if self._connection.credentials.has_token else 'no'} token>"
+
+    # -- snapshots
+
+    def save(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        stale: bool = False,
+        overwrite: bool = False,
+        progress: Progress | None = None,
+    ) -> Saved:
+        """Save a snapshot, there only if it is whole: its transfer, container and records checked.
+
+        Args:
+            path: A file; `-` for standard output; any fsspec URL. In a folder (by default the current one) it is named
+                by cluster, time and index: `nomad-global-20261123T220821Z-205.snap`.
+            stale: Let the server that is asked give its own state: works without a leader, may lag behind.
+            overwrite: May a file that is there be replaced?
+            progress: Called with the bytes that arrived so far and in all (None: servers don't say).
+
+        Raises:
+            TargetExistsError: There is such a file, and `overwrite` is false.
+            SourceError: The target can't be written to.
+            ClusterError: The cluster did not give one: one of its kinds, InterruptedStreamError, DigestError and
+                NotAnArchiveError (a proxy's page, for instance) among them.
+            ArchiveError: The server sent it damaged; also RecordError and LimitError.
+        """
+        target = os.fspath(path or ".")
+        if target == "-":
+            return self._save_to_stdout(stale, progress)
+        if "://" in target and not target.startswith("file://"):
+            return self._save_to_url(target, stale, overwrite, progress)
+        local = Path(target.removeprefix("file://"))
+        folder = local.is_dir()
+        if not folder:
+            refuse_existing(local, overwrite)
+        with _writing(str(local)), temporary_name(local / "new" if folder else local) as temporary:
+            with temporary.open("w+b") as file:
+                fetched, found = self._fetched(file, stale, progress)
+                os.fsync(file.fileno())
+            if folder:
+                local /= self.default_name(found.meta)
+            publish(temporary, local, overwrite)
+        return fetched.saved(str(local), found)
+
+    def _save_to_stdout(self, stale: bool, progress: Progress | None) -> Saved:
+        if sys.stdout.isatty():
+            raise SourceError("is a terminal", "standard output", "send it on to a file or a command")
+        with tempfile.TemporaryFile(prefix="snapkit-") as file:
+            fetched, found = self._fetched(file, stale, progress)
+            file.seek(0)
+            shutil.copyfileobj(file, sys.stdout.buffer, CHUNK)
+            sys.stdout.buffer.flush()
+        return fetched.saved("-", found)
+
+    def _save_to_url(self, url: str, stale: bool, overwrite: bool, progress: Progress | None) -> Saved:
+        import fsspec  # a tenth of a second that local files need not wait for
+
+        shown = archive.describe(url)
+        with _writing(shown, Exception), tempfile.TemporaryFile(prefix="snapkit-") as file:
+            # An instance of its own: the transaction below must not take in what others write meanwhile.
+            system, path = fsspec.core.url_to_fs(url, skip_instance_cache=True)
+            folder = url.endswith("/") or system.isdir(path)
+            if not (folder or overwrite):
+                _refuse_existing_object(system, path, shown)
+            fetched, found = self._fetched(file, stale, progress)
+            if folder:
+                name = self.default_name(found.meta)
+                path, shown = f"{path.rstrip('/')}/{name}", f"{shown.rstrip('/')}/{name}"
+            if not overwrite:
+                _refuse_existing_object(system, path, shown)
+            file.seek(0)
+            # Without a transaction an upload that fails in the middle would still be closed, and so be there in part.
+            with system.transaction, system.open(path, "wb") as out:
+                shutil.copyfileobj(file, out, CHUNK)
+            if (size := system.size(path)) != fetched.size:
+                raise SourceError(f"has {size} bytes after the upload of {fetched.size:,}", shown, "save it again")
+        return fetched.saved(shown, found)
+
+    def snapshot(self, *, stale: bool = False, key: bytes | str | None = None) -> Snapshot:
+        """The live state, taken now and checked as `save()` does it. Kept in a file without a name until closed.
+
+        Args:
+            stale: See `save()`.
+            key: Of the fingerprints that stand for secrets. By default new for each process.
+
+        Raises:
+            SnapshotError: As `save()`.
+        """
+        from snapkit.state.snapshot import open_snapshot  # pandas, that saving and restoring need not wait for
+
+        with tempfile.TemporaryFile(prefix="snapkit-") as file:
+            self._fetched(file, stale, None)
+            return open_snapshot(_Reader(file, self.address).stream, key=key)
+
+    def default_name(self, meta: Mapping[str, Any]) -> str:
+        """The name for an archive of this cluster: which one, when (UTC), and at which Raft index."""
+        milliseconds = archive.created_milliseconds(str(meta.get("ID", "")))
+        taken = datetime.fromtimestamp(milliseconds / 1000, UTC) if milliseconds else datetime.now(UTC)
+        cluster = re.sub(r"[^A-Za-z0-9.]+", "-", self.region or self._host).strip("-.") or "local"
+        return f"nomad-{cluster}-{taken:%Y%m%dT%H%M%SZ}-{meta.get('Index', 0)}.snap"
+
+    def _fetched(self, file: IO[bytes], stale: bool, progress: Progress | None) -> tuple[_Fetched, Archive]:
+        """Have an archive written to `file` and checked."""
+        query = self._query({"stale": stale}, namespace=False)
+        with self._connection.exchange("GET", SNAPSHOT, query, timeout=self._timeouts(STATE_TIMEOUT)) as response:
+            fetched = self._received(response, file, progress)
+        file.flush()
+        matches = fetched.announced in (None, fetched.digest)
+        try:
+            found = _checked(_Reader(file, self.address))
+        except SnapshotError as error:
+            cut = isinstance(error, ArchiveError) and error.nomad.endswith("unexpected EOF")
+            if cut and fetched.announced != fetched.digest:  # else the server has it like this
+                what = f"the archive ended early, after {fetched.size:,} bytes"
+                raise InterruptedStreamError(what, self.address, "save it again") from error
+            if matches:
+                raise
+            raise self._wrong_digest(fetched) from error
+        if not matches:
+            raise self._wrong_digest(fetched)
+        return fetched, found
+
+    def _received(self, response: requests.Response, file: IO[bytes], progress: Progress | None) -> _Fetched:
+        """Write an answer's body to `file`, less what was put around it on the way, hashing."""
+        length = response.headers.get("Content-Length", "")
+        pieces = _counted(
+            response.raw.stream(CHUNK, decode_content=False), int(length) if length.isdecimal() else None, progress
+        )
+        for coding in reversed(response.headers.get("Content-Encoding", "").lower().split(",")):
+            pieces = self._decoded(pieces, coding.strip())
+        digest, size, head = hashlib.sha256(), 0, b""
+        for piece in pieces:
+            if len(head) < len(GZIP):
+                head = (head + piece)[:BEGINNING]
+                if not GZIP.startswith(head[: len(GZIP)]):
+                    what = f"answered with {_looks_like(head)} and no archive"
+                    raise NotAnArchiveError(
+                        what, self.address, "ask a Nomad server itself: does a proxy stand between?"
+                    )
+            size += len(piece)
+            digest.update(piece)
+            file.write(piece)
+        if not size:
+            raise InterruptedStreamError("the archive ended before its first byte", self.address, "save it again")
+        return _Fetched(size, digest.digest(), _announced(response.headers.get("Digest", "")))
+
+    def _decoded(self, pieces: Iterator[bytes], coding: str) -> Iterator[bytes]:
+        """Take a Content-Encoding off. Unlike urllib3's decoder this notices when it ends too early."""
+        if coding in ("", "identity"):
+            yield from pieces
+            return
+        if coding not in ("gzip", "x-gzip", "deflate"):
+            what = f"sent the archive in an encoding that nobody asked for, {coding!r:.40}"
+            raise ClusterError(what, self.address, "does a proxy stand between?")
+        again = "save it again; does a proxy stand between?"
+        inflate: Any = None
+        try:
+            for data in pieces:
+                while data:
+                    if inflate is None:
+                        # `deflate` is zlib by the standard, and bare in what many send, Nomad among them.
+                        bare = -zlib.MAX_WBITS if data[0] & 0x0F != zlib.DEFLATED else zlib.MAX_WBITS
+                        inflate = zlib.decompressobj(bare if coding == "deflate" else 16 + zlib.MAX_WBITS)
+                    yield inflate.decompress(data, CHUNK)
+                    data = inflate.unused_data if inflate.eof else inflate.unconsumed_tail
+                    if inflate.eof:
+                        inflate = None  # gzip may go on with another member
+            if inflate is not None:
+                yield inflate.flush()
+        except zlib.error as error:
+            what = f"the {coding} layer around the archive is damaged ({error})"
+            raise InterruptedStreamError(what, self.address, again) from error
+        if inflate is not None and not inflate.eof:
+            raise InterruptedStreamError(f"the {coding} layer around the archive ended early", self.address, again)
+
+    def _wrong_digest(self, fetched: _Fetched) -> DigestError:
+        announced = base64.b64encode(fetched.announced or b"").decode()
+        what = f"the archive arrived altered: its SHA-256 is {fetched.base64}, its Digest header says {announced}"
+        return DigestError(what, self.address, "save it again; does a proxy stand between?")
+
+    def restore(self, src: Source, *, progress: Progress | None = None) -> Archive:
+        """Replace the cluster's whole state, ACL tokens included, by an archive's.
+
+        The archive is checked to its end before the first byte goes out, and it is those bytes that go out. Nothing is
+        sent twice.
+
+        Args:
+            src: A path or URL of an archive, its bytes or a binary stream.
+            progress: Called with the bytes sent so far and in all.
+
+        Returns:
+            What was found in the archive.
+
+        Raises:
+            SourceError: There is nothing to read.
+            NotAnArchiveError: It is a raft snapshot directory or a bare state.bin.
+            SnapshotError: It is damaged, or a server would refuse it: ArchiveError, RecordError, LimitError.
+            ClusterError: The cluster did not take it and is as it was: one of its kinds.
+            RestoreUnclearError: It went wrong after the upload had begun: the state may have been swapped.
+        """
+        with _spooled(src) as file:
+            checked = _Reader(file, archive.describe(src))
+            found = _checked(checked)
+            if found.kind != "archive":
+                raise NotAnArchiveError(f"is a {found.kind}, no archive", checked.name, _how_to_archive(checked.name))
+            if not self.leader():  # also: a cluster out of reach or TLS that fails should show before an upload begins
+                raise NoLeaderError("has no leader, which a restore needs", self.address, "wait for an election")
+            upload = _Upload(file, checked.name, checked.done, progress)
+            self._upload(upload)
+            if upload.digest != checked.digest:
+                raise self._unclear(f"took other bytes than were checked: {checked.name} changed meanwhile")
+        return found
+
+    def _upload(self, upload: _Upload) -> None:
+        try:
+            with self._connection.exchange(
+                "PUT",
+                SNAPSHOT,
+                self._query({}, namespace=False),
+                timeout=self._timeouts(STATE_TIMEOUT),
+                headers={"Content-Type": "application/octet-stream"},
+                body=upload,
+            ) as response:
+                words = self._connection.words(response)
+        except ServerError as error:
+            if error.status < 500 or isinstance(error, NoLeaderError) or "No path to region" in error.body:
+                raise
+            if _REFUSED.match(error.body):
+                error.advice = f"it refused what it got, and {_NOTHING_DONE}"
+                raise
+            raise self._unclear(error.what, error.status, error.body) from error
+        except (InterruptedStreamError, ClusterTimeoutError, TLSError) as error:
+            if not upload.done:
+                raise
+            what = f"{error.what}, after {upload.done:,} of {len(upload):,} bytes of the archive"
+            raise self._unclear(what) from error
+        if words.startswith("<") or upload.done < len(upload):
+            what = (
+                "answered with a page of HTML" if words.startswith("<") else "answered before it had the whole archive"
+            )
+            raise self._unclear(f"{what}; does a proxy stand between?", 200, words)
+
+    def _unclear(self, what: str, status: int = 0, body: str = "") -> RestoreUnclearError:
+        return RestoreUnclearError(what, self.address, _FIND_OUT, status, body)
+
+    # -- reads
+
+    def get(self, path: str, **query: str | int | bool | None) -> Answer:
+        """Any read of the API. What it answers is shown as it is, secrets too.
+
+        Args:
+            path: `/v1/…`, or what stands after that.
+            query: Parameters; True for those that have no value, None and False for those to leave out.
+
+        Raises:
+            ClusterError: One of its kinds.
+        """
+        return self._get(path, query)
+
+    def _get(self, path: str, query: Mapping[str, str | int | bool | None], accept: tuple[int, ...] = ()) -> Answer:
+        path = path if path.startswith("/") else f"/v1/{path}"
+        timeout = self._timeouts(READ_TIMEOUT)
+        with self._connection.exchange("GET", path, self._query(query), timeout=timeout, accept=accept) as response:
+            content, headers = response.content, response.headers
+        try:
+            value = json.loads(content)
+        except (ValueError, RecursionError) as error:
+            what = f"answered {response.status_code} to GET {path} with {_looks_like(content[:BEGINNING])} and no JSON"
+            advice = "ask a Nomad agent itself: does a proxy stand between?"
+            raise ServerError(what, self.address, advice, response.status_code) from error
+        index, leader = headers.get("X-Nomad-Index", ""), headers.get("X-Nomad-KnownLeader")
+        return Answer(value, int(index) if index.isdecimal() else None, None if leader is None else leader == "true")
+
+    def leader(self) -> str:
+        """The RPC address of the leader; "" if there is none."""
+        return str(self.get("/v1/status/leader").value)
+
+    def peers(self) -> list[str]:
+        """The RPC addresses of the servers."""
+        return cast("list[str]", self.get("/v1/status/peers").value)
+
+    def members(self) -> list[dict[str, Any]]:
+        """The servers that gossip knows, those that failed too. The version is `Tags.build`."""
+        return cast("list[dict[str, Any]]", self.get("/v1/agent/members").value["Members"])
+
+    def autopilot_health(self) -> dict[str, Any]:
+        """What autopilot says of the servers."""
+        # 429 is how Nomad says that they are not healthy, and it says how all the same.
+        return cast("dict[str, Any]", self._get("/v1/operator/autopilot/health", {}, accept=(429,)).value)
+
+    def self_token(self, *, reveal: bool = False) -> dict[str, Any]:
+        """The ACL token that this client has, its SecretID masked unless asked for."""
+        from snapkit.state.secrets import masker
+
+        token = cast("dict[str, Any]", self.get("/v1/acl/token/self").value)
+        mask = None if reveal else masker()
+        if mask is not None and token.get("SecretID"):
+            token["SecretID"] = mask(str(token["SecretID"]).encode())
+        return token
+
+    def jobs(self, namespace: str = "*") -> list[dict[str, Any]]:
+        """The jobs, in short."""
+        return cast("list[dict[str, Any]]", self.get("/v1/jobs", namespace=namespace).value)
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """The client nodes, in short."""
+        return cast("list[dict[str, Any]]", self.get("/v1/nodes").value)
+
+    def _query(self, query: Mapping[str, str | int | bool | None], namespace: bool = True) -> dict[str, str]:
+        defaults = {"region": self.region or None, "namespace": (namespace and self.namespace) or None}
+        asked = {name: value for name, value in (defaults | dict(query)).items() if value not in (None, False)}
+        return {name: "" if value is True else str(value) for name, value in asked.items()}
+
+    def _timeouts(self, silence: float) -> tuple[float, float]:
+        return (CONNECT_TIMEOUT, silence) if self.timeout is None else (self.timeout, self.timeout)
+
+
+# -- bytes on their way
+
+
+@dataclass(frozen=True, slots=True)
+class _Fetched:
+    size: int
+    digest: bytes
+    announced: bytes | None  # by the server
+
+    @property
+    def base64(self) -> str:
+        return base64.b64encode(self.digest).decode()
+
+    def saved(self, path: str, found: Archive) -> Saved:
+        return Saved(path, self.size, self.digest.hex(), self.announced is not None, found.meta)
+
+
+class _Reader:
+    """A file from its start, hashed as it is read."""
+
+    def __init__(self, file: IO[bytes], name: str) -> None:
+        file.seek(0)
+        self.name = name
+        self.done = 0
+        self._file = file
+        self._sha256 = hashlib.sha256()
+
+    def read(self, most: int = -1) -> bytes:
+        data = self._file.read(most)
+        self.done += len(data)
+        self._sha256.update(data)
+        return data
+
+    @property
+    def digest(self) -> bytes:
+        return self._sha256.digest()
+
+    @property
+    def stream(self) -> IO[bytes]:
+        """It, as what takes binary streams wants to see it."""
+        return cast("IO[bytes]", self)
+
+
+class _Upload(_Reader):
+    """So many bytes of a file, no more and no less: the length is announced ahead."""
+
+    def __init__(self, file: IO[bytes], name: str, size: int, progress: Progress | None) -> None:
+        super().__init__(file, name)
+        self._size = size
+        self._progress = progress
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __iter__(self) -> Iterator[bytes]:  # requests streams only what has it
+        return iter(lambda: self.read(CHUNK), b"")
+
+    def read(self, most: int = -1) -> bytes:
+        left = self._size - self.done
+        advice = f"the server got a part, which it does not take in: {_NOTHING_DONE}"
+        try:
+            data = super().read(left if most < 0 else min(most, left))
+        except OSError as error:  # of the file: urllib3 would take it for one of the connection
+            raise SourceError(f"can't be read ({error.strerror})", self.name, advice) from error
+        if left and not data:
+            raise SourceError("became shorter while it was sent", self.name, advice)
+        if self._progress is not None and data:
+            self._progress(self.done, self._size)
+        return data
+
+
+def _checked(reader: _Reader) -> Archive:
+    """Read an archive to its end: container, framing of the records, and what a server refuses besides.
+
+    Raises:
+        SnapshotError: It is damaged, or would be refused.
+    """
+    framer = Framer(index=False)
+    found = archive.read(reader.stream, framer)
+    try:
+        framer.close()
+        for oddity in found.oddities:
+            if oddity.refused:
+                raise ArchiveError(oddity.message, oddity.place, "a server refuses it: use another copy")
+        if found.kind == "archive" and found.meta.get("Version") != 1:
+            version = f"Version is {found.meta.get('Version')!r:.20}, and servers take 1 alone"
+            raise ArchiveError(version, archive.META, "use another copy")
+    except SnapshotError as error:
+        raise error.at(reader.name) from error.__cause__
+    return found
+
+
+@contextmanager
+def _spooled(source: Source) -> Iterator[IO[bytes]]:
+    """A source as a file that can be read twice: itself if it is one, else a copy in a file without a name."""
+    name = archive.describe(source)
+    with ExitStack() as stack:
+        try:
+            if isinstance(source, bytes | bytearray | memoryview):
+                file: IO[bytes] = io.BytesIO(source)
+            elif not isinstance(source, str | os.PathLike):
+                file = _copied(stack, source, name)
+            elif "://" in os.fspath(source):
+                import fsspec
+
+                file = _copied(stack, stack.enter_context(fsspec.open(os.fspath(source), "rb")), name)
+            elif Path(source).is_dir():
+                folder, _ = archive.find_raft_snapshot(Path(source))
+                raise NotAnArchiveError("is a server's own copy, no archive", "", _how_to_archive(str(folder)))
+            else:
+                file = stack.enter_context(Path(source).open("rb"))
+                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                    file = _copied(stack, file, name)
+        except SnapshotError as error:
+            raise error.at(name) from error.__cause__
+        except Exception as error:  # each file system raises its own
+            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            raise SourceError(
+                f"can't be read ({reason})", name, "check the path, its mode and your credentials"
+            ) from error
+        yield file
+
+
+def _copied(stack: ExitStack, stream: IO[bytes], name: str) -> IO[bytes]:
+    file: IO[bytes] = stack.enter_context(tempfile.TemporaryFile(prefix="snapkit-"))  # noqa: SIM115 - the stack's
+    while data := stream.read(CHUNK):
+        if not isinstance(data, bytes):
+            raise SourceError("gives no bytes", "", "open the stream in binary mode")
+        file.write(data)
+    return file
+
+
+def _how_to_archive(source: str) -> str:
+    return (
+        f"make an archive of it, as old as its index says: snap = snapkit.open({source!r}); "
+        "snapkit.format.archive.write('made.snap', snap.archive.meta, snap.chunks(), snap.meta.size)"
+    )
+
+
+@contextmanager
+def _writing(where: str, kinds: type[Exception] = OSError) -> Iterator[None]:
+    """What keeps a file from being written is a SourceError."""
+    try:
+        yield
+    except SnapshotError:
+        raise
+    except kinds as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise SourceError(f"can't be written ({reason})", where, "check the path, the space and your rights") from error
+
+
+def _refuse_existing_object(system: Any, path: str, shown: str) -> None:
+    if system.exists(path):
+        raise TargetExistsError("is there already", shown, "name another file, or ask for it to be overwritten")
+
+
+def _announced(header: str) -> bytes | None:
+    """The SHA-256 in a Digest header; None if there is none, no bytes if it can't be read."""
+    for part in header.split(","):
+        name, _, value = part.strip().partition("=")
+        if name.lower() == "sha-256":
+            try:
+                return base64.b64decode(value, validate=True)
+            except ValueError:
+                return b""
+    return None
+
+
+def _counted(pieces: Iterator[bytes], total: int | None, progress: Progress | None) -> Iterator[bytes]:
+    done = 0
+    for piece in pieces:
+        done += len(piece)
+        if progress is not None:
+            progress(done, total)
+        yield piece
+
+
+def _looks_like(head: bytes) -> str:
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+    if start == b"<":
+        return "a page of HTML"
+    if start in (b"{", b"["):
+        return "JSON"
+    return f"bytes that begin with {head[:4].hex(' ')}" if head else "nothing"

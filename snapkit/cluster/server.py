@@ -1,0 +1,686 @@
+"""A snapshot served as Nomad's own HTTP API, on loopback: point the `nomad` command at a backup.
+
+Reads are answered by answers.py; GET and PUT of /v1/operator/snapshot save and swap the state that is served. Nothing
+here blocks on an index, replicates, or schedules.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import hashlib
+import ipaddress
+import json
+import logging
+import os
+import secrets
+import shutil
+import socket
+import ssl
+import tempfile
+import threading
+import time
+import uuid
+import zlib
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from http import HTTPStatus
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+from urllib.parse import unquote
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from snapkit.cluster.answers import Answers, ApiError, Request, Server, compiled
+from snapkit.errors import ArchiveError, SnapshotError
+from snapkit.format import archive
+from snapkit.format.archive import Source, describe
+from snapkit.state.acl import Authority, Identity, TokenExpiredError, TokenNotFoundError
+from snapkit.state.edit import edited, stamp
+from snapkit.state.snapshot import Snapshot, open_snapshot
+
+log = logging.getLogger(__name__)
+
+CHUNK = 1 << 18
+SNAPSHOT = "/v1/operator/snapshot"
+HEARTBEAT = 300.0  # seconds until a client that does not report is down: Nomad's failover_heartbeat_ttl
+NEWEST = "2.0.5"
+
+
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """What goes wrong on purpose, for tests and training.
+
+    Attributes:
+        no_leader: There is none: only `stale` reads are answered.
+        delay: Seconds before each answer.
+        cut: The connection ends after so many bytes of an archive.
+        digest: `wrong` or `missing` in place of the archive's.
+        corrupt: One bit of the archive is flipped, and the Digest is of what is sent.
+        forbidden: All is answered 403.
+        html: The archive is answered with a proxy's page, status 200.
+    """
+
+    no_leader: bool = False
+    delay: float = 0.0
+    cut: int | None = None
+    digest: str | None = None
+    corrupt: bool = False
+    forbidden: bool = False
+    html: bool = False
+
+    def __post_init__(self) -> None:
+        if self.digest not in (None, "wrong", "missing"):
+            raise SnapshotError(f"can't be {self.digest!r}", "the Digest", "say wrong or missing")
+
+
+NO_FAULTS = Faults()
+
+
+class _State:
+    """What is served now: an archive's bytes, and what it says."""
+
+    def __init__(self, file: IO[bytes], now: datetime | None) -> None:
+        file.seek(0)
+        self.file = file
+        self.snapshot = open_snapshot(file)
+        self.authority = Authority(self.snapshot, now=now)
+        self.digest = _sha256(file)
+
+    def close(self) -> None:
+        self.snapshot.close()
+        self.file.close()
+
+
+class ServedCluster:
+    """A cluster of one server that a snapshot is the state of. Ends with close() or `with`.
+
+    Attributes:
+        address: `http://127.0.0.1:PORT`, `https://…` or `unix://…`, as NOMAD_ADDR has it.
+        token: A management token of this session alone, for a person who has none of the archive's.
+        faults: What goes wrong on purpose; may be set at any time.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        uds: str | os.PathLike[str] | None = None,
+        keystore: str | os.PathLike[str] | None = None,
+        now: datetime | None = None,
+        version: str = NEWEST,
+        region: str = "global",
+        faults: Faults = NO_FAULTS,
+        tls_cert: str | os.PathLike[str] | None = None,
+        tls_key: str | os.PathLike[str] | None = None,
+        tls_client_ca: str | os.PathLike[str] | None = None,
+        http_auth: str | None = None,
+        heartbeat: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.faults = faults
+        self.token = str(uuid.UUID(bytes=secrets.token_bytes(16)))
+        self._now = now
+        self._keystore = os.fspath(keystore) if keystore is not None else None
+        self._http_auth = http_auth
+        self._heartbeat = heartbeat
+        self._clock = clock
+        self._lock = threading.Lock()  # answers and swaps take turns: a swap closes what answers read
+        self._source = describe(source)
+        self._state = _State(_archive_of(source), now)
+        self._raft_index = self._state.snapshot.meta.index or 0
+        self._alive = set(self._state.snapshot.nodes.index)
+        self._restored: float | None = None
+        self._routes = compiled()
+        try:
+            self._listen(host, port, uds, tls_cert, tls_key, tls_client_ca)
+        except BaseException:
+            self._state.close()
+            raise
+        self._server = Server(
+            id=str(uuid.uuid5(uuid.NAMESPACE_URL, self.address)),
+            host=host,
+            port=self._port,
+            version=version,
+            region=region,
+        )
+
+    # -- its life
+
+    def _listen(
+        self,
+        host: str,
+        port: int,
+        uds: str | os.PathLike[str] | None,
+        tls_cert: str | os.PathLike[str] | None,
+        tls_key: str | os.PathLike[str] | None,
+        tls_client_ca: str | os.PathLike[str] | None,
+    ) -> None:
+        if uds is not None:
+            listener = socket.socket(socket.AF_UNIX)
+            bound: Any = os.fspath(uds)
+        else:
+            listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound = (host, port)
+        try:
+            listener.bind(bound)
+        except (OSError, OverflowError) as error:  # the second is a port beyond 65535
+            listener.close()
+            reason = getattr(error, "strerror", None) or error
+            shown = str(bound) if uds is not None else f"{host}:{port}"
+            raise SnapshotError(f"can't be listened on ({reason})", shown, "name another") from error
+        self._uds = Path(uds) if uds is not None else None
+        self._port = 0 if uds is not None else listener.getsockname()[1]
+        scheme = "https" if tls_cert else "http"
+        name = f"[{host}]" if ":" in host else host
+        self.address = f"unix://{uds}" if uds is not None else f"{scheme}://{name}:{self._port}"
+        app = Starlette(routes=[Route("/{path:path}", _Endpoint(self))])
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            timeout_graceful_shutdown=1,
+            ssl_certfile=tls_cert,
+            ssl_keyfile=tls_key,
+            ssl_ca_certs=os.fspath(tls_client_ca) if tls_client_ca else None,
+            ssl_cert_reqs=ssl.CERT_REQUIRED if tls_client_ca else ssl.CERT_NONE,
+        )
+        try:
+            config.load()  # here and not in the thread, which could not tell of a certificate that is no good
+        except (OSError, AssertionError) as error:  # ssl.SSLError is an OSError; a key without a certificate
+            listener.close()
+            reason = getattr(error, "strerror", None) or "no certificate"
+            raise SnapshotError(f"TLS can't be set up ({reason})", self.address, "name PEM files that fit") from error
+        self._uvicorn = uvicorn.Server(config)
+        self._listener = listener
+        self._thread = threading.Thread(target=self._run, name="snapkit-serve", daemon=True)
+        self._thread.start()
+        while not self._uvicorn.started:
+            if not self._thread.is_alive():
+                listener.close()
+                raise SnapshotError("did not start", self.address, "see the log")
+            time.sleep(0.005)
+
+    def _run(self) -> None:
+        self._uvicorn.run(sockets=[self._listener])
+
+    def close(self) -> None:
+        """Stop answering and give everything back. May be called twice."""
+        self._uvicorn.should_exit = True
+        self._thread.join()
+        self._listener.close()
+        if self._uds is not None:
+            self._uds.unlink(missing_ok=True)
+        self._state.close()
+
+    def wait(self) -> None:
+        """Until it is stopped, by Ctrl-C as a rule."""
+        while self._thread.is_alive():
+            self._thread.join(0.5)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<ServedCluster {self.address}: {self._source}>"
+
+    # -- what it answers
+
+    def identify(self, secret: str) -> Identity:
+        """Who a token is.
+
+        Raises:
+            ApiError: Nobody, or no longer.
+        """
+        if secret and secrets.compare_digest(secret.encode(), self.token.encode()):
+            return Identity.everyone("snapkit session")
+        try:
+            return self._state.authority.resolve(secret)
+        except TokenNotFoundError:
+            raise ApiError(403, "ACL token not found") from None
+        except TokenExpiredError:
+            raise ApiError(403, "ACL token expired") from None
+
+    def answer(
+        self, method: str, path: str, query: dict[str, str], secret: str, body: bytes
+    ) -> tuple[Any, dict[str, str]]:
+        """The JSON and the headers that a read gives.
+
+        Raises:
+            ApiError: With the status and text of anything but 200.
+        """
+        allowed: set[str] = set()
+        for pattern, route in self._routes:
+            match = pattern.fullmatch(path)
+            if match is None:
+                continue
+            if method not in route.methods:
+                allowed.update(route.methods)
+                continue
+            with self._lock:
+                self._pass_time()
+                captured = {name: unquote(value) for name, value in match.groupdict().items()}
+                request = Request(query, self.identify(secret), captured, _document(body))
+                server = replace(self._server, leader=not self.faults.no_leader)
+                answers = Answers(self._state.snapshot, self._state.authority, server, self._keystore)
+                answer = route.handler(answers, request)
+            headers = {"Content-Type": "application/json"} | self.about_state(answer.index)
+            if answer.next_token:
+                headers["X-Nomad-NextToken"] = answer.next_token
+            return answer.body, headers
+        if allowed:
+            raise ApiError(405, "Invalid method: a served snapshot is read, and changed by restoring another one alone")
+        if path.startswith("/v1/client/"):
+            raise ApiError(404, "No path to node")
+        if path.startswith("/v1/"):
+            raise ApiError(501, f"{path} is not answered by a served snapshot")
+        raise ApiError(404, "404 page not found")
+
+    def about_state(self, index: int | None) -> dict[str, str]:
+        """The headers by which Nomad says how fresh an answer is; none where it sends none."""
+        if index is None:
+            return {}
+        leader = str(not self.faults.no_leader).lower()
+        return {"X-Nomad-Index": str(index), "X-Nomad-LastContact": "0", "X-Nomad-KnownLeader": leader}
+
+    def may_snapshot(self, secret: str, restore: bool) -> bool:
+        """Has a token the right to save (a management token or `snapshot-save`) or restore (a management token)?"""
+        try:
+            acl = self.identify(secret).acl
+        except ApiError:
+            return False
+        return acl.management or (not restore and acl.allow_operator("snapshot-save"))
+
+    def archive(self) -> tuple[IO[bytes], bytes]:
+        """A copy of the file handle of the archive that is served, and its SHA-256."""
+        with self._lock:
+            self._pass_time()
+            return os.fdopen(os.dup(self._state.file.fileno()), "rb"), self._state.digest
+
+    def swap(self, file: IO[bytes]) -> None:
+        """Restore an archive: from here on, its state is served.
+
+        Raises:
+            ApiError: It is refused, in Nomad's words.
+        """
+        try:
+            state = _State(file, self._now)
+        except ArchiveError as error:
+            raise _refused(error.nomad) from error
+        except SnapshotError as error:
+            raise _refused(f"{error} (a real leader panics here)") from error
+        words = _oddity(state.snapshot)
+        if words:
+            state.snapshot.close()
+            raise _refused(words)
+        with self._lock:
+            old, self._state = self._state, state
+            self._raft_index = max(self._raft_index, state.snapshot.meta.index or 0) + 1
+            self._restored = self._clock()
+            old.close()
+
+    # -- a life of its own
+
+    def _pass_time(self) -> None:
+        """Clients that a restore brought back and that do not exist miss their heartbeats: they go down, as in life."""
+        if self._heartbeat is None or self._restored is None or self._clock() - self._restored < self._heartbeat:
+            return
+        self._restored = None
+        nodes = self._state.snapshot.nodes
+        gone = {node.encode() for node in nodes.index[nodes["Status"] == "ready"] if node not in self._alive}
+        if not gone:
+            return
+        self._raft_index += 1
+        index = self._raft_index
+
+        def node_down(node: dict[bytes, Any]) -> bool:
+            if node.get(b"ID") not in gone:
+                return False
+            node |= {b"Status": b"down", b"StatusUpdatedAt": int(time.time()), b"ModifyIndex": index}
+            return True
+
+        def alloc_lost(alloc: dict[bytes, Any]) -> bool:
+            if alloc.get(b"NodeID") not in gone or alloc.get(b"ClientStatus") not in (b"running", b"pending"):
+                return False
+            alloc |= {
+                b"DesiredStatus": b"stop",
+                b"DesiredDescription": b"alloc is lost since its node is down",
+                b"ClientStatus": b"lost",
+                b"ModifyIndex": index,
+                b"AllocModifyIndex": index,
+                b"ModifyTime": time.time_ns(),
+            }
+            return True
+
+        changes = {"nodes": node_down, "allocs": alloc_lost, "indexes": stamp(index, "nodes", "allocs")}
+        self._edit(changes, index)
+
+    def _edit(self, changes: Any, index: int) -> None:
+        old = self._state
+        file = _written(old.snapshot, edited(old.snapshot, changes), index)
+        self._state = _State(file, self._now)
+        old.close()
+
+
+def serve(source: Source, **options: Any) -> ServedCluster:
+    """Serve a snapshot as Nomad's HTTP API on loopback, in this process.
+
+    `with snapkit.serve(source) as cluster:` gives `cluster.address` and `cluster.token`.
+
+    Args:
+        source: Anything that `snapkit.open()` takes.
+        options: host, port, uds (a unix socket), keystore (opens variables of 1.4 to 1.8), now (judges tokens; by
+            default the archive's created time), version and region to pretend, faults, tls_cert, tls_key,
+            tls_client_ca, http_auth (`user:password`), heartbeat (seconds until restored nodes that do not exist go
+            down) and clock.
+
+    Raises:
+        SnapshotError: The source can't be read or the address not be listened on.
+    """
+    return ServedCluster(source, **options)
+
+
+def require_consent(host: str, consent: bool, tls_cert: str | os.PathLike[str] | None) -> None:
+    """A served snapshot gives away a cluster's secrets: beyond loopback it takes consent and TLS.
+
+    Raises:
+        SnapshotError: They were not given.
+    """
+    loopback = host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
+    if not loopback and not (consent and tls_cert):
+        raise SnapshotError("is not loopback", f"--bind {host}", "add --i-know, --tls-cert and --tls-key")
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+# -- archives
+
+
+def _archive_of(source: Source) -> IO[bytes]:
+    """The source as an archive in a file without a name: what stands there may change, what is served does not."""
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(_spool(archive.describe(source)))
+        if isinstance(source, str | os.PathLike) and not Path(source).is_dir() and "://" not in os.fspath(source):
+            source = _copied(source, file)
+        with open_snapshot(source) as snapshot:
+            if snapshot.archive.kind != "archive" or source is not file:
+                file.seek(0)
+                file.truncate()
+                _write_archive(snapshot, file)
+        stack.pop_all()
+        return file
+
+
+def _spool(name: str) -> IO[bytes]:
+    """A file without a name on disk; messages call it by this one, and not by the number of its handle."""
+    file: Any = tempfile.TemporaryFile(prefix="snapkit-serve-")  # noqa: SIM115 - closed by whose it is
+    file.raw.name = name
+    return file
+
+
+def _copied(source: str | os.PathLike[str], file: IO[bytes]) -> Source:
+    try:
+        with Path(source).open("rb") as original:
+            shutil.copyfileobj(original, file, CHUNK)
+    except OSError:
+        return source  # open_snapshot says what is wrong with it
+    file.seek(0)
+    return file
+
+
+def _write_archive(snapshot: Snapshot, file: IO[bytes]) -> None:
+    meta = snapshot.archive.meta or {"Version": 1, "ID": "1-1-0", "Index": 1, "Term": 1, "Configuration": {}}
+    archive.write_to(file, meta, snapshot.chunks(), snapshot.meta.size)
+
+
+def _written(snapshot: Snapshot, state: Iterator[bytes], index: int) -> IO[bytes]:
+    """A new archive of a changed state, in a file without a name."""
+    with contextlib.ExitStack() as stack:
+        changed = stack.enter_context(tempfile.TemporaryFile())
+        for piece in state:
+            changed.write(piece)
+        size = changed.tell()
+        changed.seek(0)
+        meta = dict(snapshot.archive.meta)
+        milliseconds = time.time_ns() // 1_000_000
+        meta |= {"Index": index, "ID": f"{meta.get('Term', 1)}-{index}-{milliseconds}"}
+        file = _spool(snapshot.meta.source)  # the state's from here on
+        archive.write_to(file, meta, iter(lambda: changed.read(CHUNK), b""), size)
+        return file
+
+
+def _refused(words: str) -> ApiError:
+    return ApiError(500, f"failed to restore from snapshot: {words}")
+
+
+def _oddity(snapshot: Snapshot) -> str | None:
+    """What a server says of an archive that could be read and that it refuses all the same."""
+    version = snapshot.meta.version
+    if version not in (None, 1):
+        return f"Raft error when restoring snapshot: failed to open snapshot: unsupported snapshot version {version}"
+    for oddity in snapshot.archive.oddities:
+        if oddity.refused:
+            return "gzip: invalid header" if oddity.check == "archive.gzip-trailing" else oddity.message
+    return None
+
+
+# -- HTTP
+
+
+def _document(body: bytes) -> dict[str, Any]:
+    if not body:
+        return {}
+    try:
+        document = json.loads(body)
+    except ValueError as error:
+        raise ApiError(400, f"{error}") from error
+    if not isinstance(document, dict):
+        raise ApiError(400, "the body is not a JSON object")
+    return document
+
+
+class _Endpoint:
+    """The one ASGI endpoint: it takes paths as they were sent, since a job's id may hold an escaped slash."""
+
+    def __init__(self, cluster: ServedCluster) -> None:
+        self._cluster = cluster
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        request = HttpRequest(scope, receive)
+        try:
+            response = await self._respond(request)
+        except ApiError as error:
+            response = _text(error.status, error.text)
+            response.headers.update(self._cluster.about_state(error.index))
+        except ClientDisconnect:
+            return
+        except SnapshotError as error:
+            response = _text(500, str(error))
+        await response(scope, receive, send)
+
+    async def _respond(self, request: HttpRequest) -> Response:
+        cluster = self._cluster
+        faults = cluster.faults
+        if faults.delay:
+            await asyncio.sleep(faults.delay)
+        path = request.scope["raw_path"].decode("ascii", "replace").partition("?")[0]
+        query = dict(request.query_params)
+        self._check_http_auth(request)
+        if faults.forbidden:
+            raise ApiError(403, "Permission denied")
+        if query.get("region", cluster._server.region) != cluster._server.region:
+            raise ApiError(500, "No path to region")
+        stale = "stale" in query and query["stale"].lower() not in ("false", "0")
+        if path == SNAPSHOT and request.method not in ("GET", "PUT", "POST"):
+            raise ApiError(405, "Invalid method")
+        if faults.no_leader and not (stale and request.method == "GET") and not path.startswith("/v1/agent/"):
+            raise ApiError(500, "No cluster leader")
+        secret = _secret(request)
+        if path == SNAPSHOT:
+            if not cluster.may_snapshot(secret, restore=request.method != "GET"):
+                raise ApiError(403, "Permission denied")
+            return await (self._save(request) if request.method == "GET" else self._restore(request))
+        body = await request.body()
+        method = "GET" if request.method == "HEAD" else request.method
+        value, headers = await run_in_threadpool(cluster.answer, method, path, query, secret, body)
+        style: Any = {"indent": 4} if "pretty" in query else {"separators": (",", ":")}
+        content = json.dumps(value, ensure_ascii=False, **style).encode()
+        encoding = _encoding(request)
+        if encoding:
+            content = b"".join(_encoded([content], encoding))
+            headers |= {"Content-Encoding": encoding, "Vary": "Accept-Encoding"}
+        return Response(content, headers=headers)
+
+    def _check_http_auth(self, request: HttpRequest) -> None:
+        wanted = self._cluster._http_auth
+        if wanted is None:
+            return
+        expected = f"Basic {base64.b64encode(wanted.encode()).decode()}"
+        if not secrets.compare_digest(request.headers.get("Authorization", "").encode(), expected.encode()):
+            raise ApiError(401, "Unauthorized")
+
+    async def _save(self, request: HttpRequest) -> Response:
+        faults = self._cluster.faults
+        if faults.html:
+            return Response("<html><body>Please log in</body></html>", media_type="text/html")
+        file, digest = self._cluster.archive()
+        headers = {"Content-Type": "application/x-gzip"}
+        encoding = _encoding(request)
+        if encoding:  # as real servers do: the archive is compressed once more, and its type not told
+            headers = {"Content-Encoding": encoding, "Vary": "Accept-Encoding"}
+        if faults.corrupt:
+            file, digest = _flipped(file)
+        if faults.digest == "wrong":
+            digest = bytes(32)
+        if faults.digest != "missing":
+            headers["Digest"] = f"sha-256={base64.b64encode(digest).decode()}"
+        pieces = _encoded(_pieces(file), encoding) if encoding else _pieces(file)
+        return _ArchiveResponse(file, _cut(pieces, faults.cut), headers=headers)
+
+    async def _restore(self, request: HttpRequest) -> Response:
+        file = _spool("the archive restored last")  # the state's if taken
+        try:
+            async for piece in request.stream():
+                await run_in_threadpool(file.write, piece)
+            await run_in_threadpool(self._cluster.swap, file)
+        except BaseException:
+            file.close()
+            raise
+        return Response(status_code=200)
+
+
+class _ArchiveResponse(StreamingResponse):
+    """Closes the file that it sends, whether that was asked for to its end, in part or not at all."""
+
+    def __init__(self, file: IO[bytes], pieces: AsyncIterator[bytes], headers: dict[str, str]) -> None:
+        super().__init__(pieces, headers=headers)
+        self._file = file
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        with self._file:
+            await super().__call__(scope, receive, send)
+
+
+def _text(status: int, text: str) -> Response:
+    log.info("answered %d %s", status, HTTPStatus(status).phrase)
+    return Response(text, status_code=status, media_type="text/plain")
+
+
+def _secret(request: HttpRequest) -> str:
+    bearer = request.headers.get("Authorization", "")
+    scheme, _, credentials = bearer.partition(" ")
+    return request.headers.get("X-Nomad-Token", credentials.strip() if scheme.lower() == "bearer" else "")
+
+
+def _encoding(request: HttpRequest) -> str | None:
+    """gzip or deflate, whichever is asked for first, as gorilla's CompressHandler has it."""
+    for part in request.headers.get("Accept-Encoding", "").split(","):
+        name = part.partition(";")[0].strip()
+        if name in ("gzip", "deflate"):
+            return name
+    return None
+
+
+def _encoded(pieces: Any, encoding: str) -> Iterator[bytes]:
+    compress = zlib.compressobj(6, zlib.DEFLATED, 31 if encoding == "gzip" else -15)
+    for piece in pieces:
+        yield compress.compress(piece)
+    yield compress.flush()
+
+
+def _pieces(file: IO[bytes]) -> Iterator[bytes]:
+    """The file from its start, by offset: other readers share its position."""
+    offset = 0
+    while piece := os.pread(file.fileno(), CHUNK, offset):
+        offset += len(piece)
+        yield piece
+
+
+def _flipped(file: IO[bytes]) -> tuple[IO[bytes], bytes]:
+    damaged: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by who sends it
+    with file:
+        for piece in _pieces(file):
+            damaged.write(piece)
+    middle = damaged.tell() // 2
+    damaged.seek(middle)
+    byte = damaged.read(1)
+    damaged.seek(middle)
+    damaged.write(bytes([byte[0] ^ 1]))
+    return damaged, _sha256(damaged)
+
+
+def _sha256(file: IO[bytes]) -> bytes:
+    file.seek(0)
+    digest = hashlib.sha256()
+    while piece := file.read(CHUNK):
+        digest.update(piece)
+    return digest.digest()
+
+
+async def _cut(pieces: Iterator[bytes], after: int | None) -> AsyncIterator[bytes]:
+    """All of it, or what comes before the connection is cut."""
+    left = after
+    while (piece := await run_in_threadpool(next, pieces, None)) is not None:
+        if left is not None:
+            yield piece[:left]
+            left -= len(piece)
+            if left <= 0:
+                raise _CutError("cut on purpose")
+        elif piece:
+            yield piece
+
+
+class _CutError(ConnectionResetError):
+    """A fault that was asked for."""
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], _CutError))
+
+
+logging.getLogger("uvicorn.error").addFilter(_is_news)
