@@ -2,31 +2,43 @@
 
 from __future__ import annotations
 
+import tempfile
+
+from snapkit.cluster.client import Client
+from snapkit.cluster.server import serve
 from snapkit.jupyter import shared
 from snapkit.state.snapshot import Snapshot, open_snapshot
 
 
 def run() -> None:
-    """Open the week's Monday, check it, and say what went wrong that day."""
-    archive = shared("data") / "v2.0.5" / "monday.snap"
-    print(f"1. Open and check an archive: {archive.name}, Monday's backup of a cluster of three servers.")
-    with open_snapshot(archive) as snapshot:
-        for member in snapshot.archive.members:
-            verdict = "matches SHA256SUMS" if member.name != "SHA256SUMS" else "holds the sums of the other two"
-            print(f"   {member.name:11} {member.size:>9,} bytes  SHA-256 {member.sha256[:16]}…  {verdict}")
-        meta = snapshot.meta
-        print(
-            f"   Taken {meta.created:%Y-%m-%d %H:%M:%S} UTC at Raft index {meta.index} by Nomad {meta.version_range}."
-        )
-
-        print("\n2. What is in it: the five largest tables of", len(snapshot.tables))
-        for row in snapshot.tables.head(5).reset_index().itertuples():
-            print(f"   {row.Table:16} {row.Count:>4} records {row.Bytes:>9,} bytes  {row.Share:>4.0%}")
-
-        print("\n3. What went wrong: the allocations that failed, and why.")
-        for line in failed_allocations(snapshot):
-            print(f"   {line}")
+    """Fetch the week's Monday from the embedded cluster, check it, and say what went wrong that day."""
+    with tempfile.TemporaryDirectory(prefix="snapkit-demo-") as folder:
+        with serve(shared("data") / "v2.0.5" / "monday.snap") as cluster:
+            print(f"1. Fetch a snapshot from a cluster: an embedded one at {cluster.address}, that is Monday's.")
+            saved = Client(cluster.address, token=cluster.token).save(folder)
+        digest = "matches" if saved.digest_checked else "is missing"
+        print(f"   {saved.path.rpartition('/')[2]}: {saved.size:,} bytes; the server's Digest {digest}")
+        with open_snapshot(saved.path) as snapshot:
+            tell(snapshot)
     print("\nNext: `make lab` opens the notebooks in JupyterLab (01 tells this story step by step).")
+
+
+def tell(snapshot: Snapshot) -> None:
+    """What an archive is, what is in it, and what failed."""
+    print("\n2. Check it: its hashes, and every record to the end.")
+    for member in snapshot.archive.members:
+        verdict = "matches SHA256SUMS" if member.name != "SHA256SUMS" else "holds the sums of the other two"
+        print(f"   {member.name:11} {member.size:>9,} bytes  SHA-256 {member.sha256[:16]}…  {verdict}")
+    meta = snapshot.meta
+    print(f"   Taken {meta.created:%Y-%m-%d %H:%M:%S} UTC at Raft index {meta.index} by Nomad {meta.version_range}.")
+
+    print("\n3. What is in it: the five largest tables of", len(snapshot.tables))
+    for row in snapshot.tables.head(5).reset_index().itertuples():
+        print(f"   {row.Table:16} {row.Count:>4} records {row.Bytes:>9,} bytes  {row.Share:>4.0%}")
+
+    print("\n4. What went wrong: the allocations that failed, and why.")
+    for line in failed_allocations(snapshot):
+        print(f"   {line}")
 
 
 def failed_allocations(snapshot: Snapshot) -> list[str]:

@@ -29,16 +29,8 @@ from datetime import datetime
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any, Self, cast
 from urllib.parse import unquote
-
-import uvicorn
-from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
-from starlette.requests import ClientDisconnect
-from starlette.requests import Request as HttpRequest
-from starlette.responses import Response, StreamingResponse
-from starlette.routing import Route
 
 from snapkit.cluster.answers import Answers, ApiError, Request, Server, compiled
 from snapkit.errors import ArchiveError, SnapshotError
@@ -47,6 +39,17 @@ from snapkit.format.archive import Source, describe
 from snapkit.state.acl import Authority, Identity, TokenExpiredError, TokenNotFoundError
 from snapkit.state.edit import edited, stamp
 from snapkit.state.snapshot import Snapshot, open_snapshot
+
+try:
+    import uvicorn
+    from starlette.applications import Starlette
+    from starlette.concurrency import run_in_threadpool
+    from starlette.requests import ClientDisconnect
+    from starlette.requests import Request as HttpRequest
+    from starlette.responses import Response, StreamingResponse
+    from starlette.routing import Route
+except ModuleNotFoundError as error:
+    raise SnapshotError(f"needs the package {error.name}", "serving", "pip install 'snapkit[serve]'") from error
 
 log = logging.getLogger(__name__)
 
@@ -438,8 +441,8 @@ def _archive_of(source: Source) -> IO[bytes]:
 
 def _spool(name: str) -> IO[bytes]:
     """A file without a name on disk; messages call it by this one, and not by the number of its handle."""
-    file: Any = tempfile.TemporaryFile(prefix="snapkit-serve-")  # noqa: SIM115 - closed by whose it is
-    file.raw.name = name
+    file: IO[bytes] = tempfile.TemporaryFile(prefix="snapkit-serve-")  # noqa: SIM115 - closed by whose it is
+    cast("Any", file).raw.name = name
     return file
 
 
