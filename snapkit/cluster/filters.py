@@ -141,7 +141,7 @@ def _equal(value: Any, wanted: str) -> bool:
 def _contains(value: Any, wanted: str) -> bool:
     if isinstance(value, str):
         return wanted in value
-    return any(str(element) == wanted for element in value or ())
+    return isinstance(value, list | dict) and any(str(element) == wanted for element in value)
 
 
 def _matches(value: Any, wanted: str) -> bool:

@@ -19,7 +19,7 @@ Diff: TypeAlias = dict[str, Any]
 Key: TypeAlias = Callable[[Object], str]
 
 ADDED, DELETED, EDITED, NONE = "Added", "Deleted", "Edited", "None"
-_ORDER = {NONE: 0, ADDED: 1, DELETED: 2, EDITED: 3}
+_ORDER = {EDITED: 0, ADDED: 1, DELETED: 2, NONE: 3}
 
 
 @dataclass(frozen=True, slots=True)

@@ -154,7 +154,10 @@ def _unquoted(text: str) -> str:
 
 def _labelled(blocks: Any, block: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Blocks with one label: `[{label: body}, …]`, or `{label: body, …}`."""
-    for one in [blocks] if isinstance(blocks, dict) else blocks or ():
+    blocks = [blocks] if isinstance(blocks, dict) else blocks or []
+    if not isinstance(blocks, list):
+        raise RulesError(f"{block} is no block", "the rules")
+    for one in blocks:
         for label, body in one.items() if isinstance(one, dict) else [(None, None)]:
             if isinstance(body, list) and len(body) == 1:  # JSON may have a body in a list
                 body = body[0]

@@ -1,0 +1,333 @@
+"""The served cluster beyond its answers: who may ask, pages and filters, what it refuses, and its life of its own."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import nomad
+import pandas as pd
+import pytest
+import requests
+
+import snapkit
+from snapkit.cluster.server import ServedCluster, require_consent
+from snapkit.format import archive as container
+from snapkit.state.edit import Change, edited
+
+from ..conftest import ARCHIVES, DATA, ORACLES, RAFT_DIRECTORIES, path_of
+from ..state import samples
+
+FRIDAY = path_of("v2.0.5/friday")
+TOKENS = json.loads((ORACLES / "v2.0.5" / "tokens.json").read_text())
+ROOT = json.loads((ORACLES / "v2.0.5" / "bootstrap.json").read_text())["SecretID"]
+
+
+@pytest.fixture(scope="module")
+def friday() -> Iterator[ServedCluster]:
+    with snapkit.serve(FRIDAY) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., ServedCluster]]:
+    with ExitStack() as stack:
+        yield lambda *args, **kwargs: stack.enter_context(snapkit.serve(*args, **kwargs))
+
+
+def ask(cluster: ServedCluster, path: str, token: str | None = None, **kwargs: Any) -> requests.Response:
+    headers = {"X-Nomad-Token": cluster.token if token is None else token}
+    return requests.get(cluster.address + path, headers=headers, timeout=10, **kwargs)
+
+
+def with_changes(changes: Mapping[str, Change]) -> bytes:
+    with snapkit.open(FRIDAY) as snap:
+        state = b"".join(edited(snap, changes))
+        out = io.BytesIO()
+        container.write_to(out, snap.archive.meta, [state], len(state))
+    return out.getvalue()
+
+
+# -- what can be served
+
+
+@pytest.mark.parametrize("archive", ARCHIVES)
+def test_every_archive_can_be_served_and_saved_again(archive: str, serve: Callable[..., ServedCluster]) -> None:
+    cluster = serve(path_of(archive))
+    with (
+        snapkit.Client(cluster.address, token=cluster.token).snapshot() as live,
+        snapkit.open(path_of(archive)) as snap,
+    ):
+        assert b"".join(live.chunks()) == b"".join(snap.chunks())
+        assert live.meta.id == snap.meta.id
+
+
+def test_whatever_opens_can_be_served(serve: Callable[..., ServedCluster]) -> None:
+    with snapkit.open(FRIDAY) as snap:
+        state = b"".join(snap.chunks())
+    sources = [
+        FRIDAY.read_bytes(),
+        io.BytesIO(FRIDAY.read_bytes()),
+        DATA / RAFT_DIRECTORIES[0],
+        state,
+        f"file://{FRIDAY}",
+    ]
+    for source in sources:
+        assert ask(serve(source), "/v1/jobs?namespace=*").json()
+
+
+def test_what_can_not_be_read_is_said(serve: Callable[..., ServedCluster]) -> None:
+    for source in ["/no/such/file.snap", b"hello", FRIDAY.read_bytes()[:-9]]:
+        with pytest.raises(snapkit.SnapshotError):
+            serve(source)
+
+
+def test_a_port_that_is_taken_is_said(serve: Callable[..., ServedCluster]) -> None:
+    first = serve(FRIDAY)
+    with pytest.raises(snapkit.SnapshotError, match="can't be listened on"):
+        serve(FRIDAY, port=int(first.address.rpartition(":")[2]))
+
+
+def test_it_ends_when_told_and_twice_is_no_harm() -> None:
+    with snapkit.serve(FRIDAY) as cluster:
+        assert ask(cluster, "/v1/status/leader").ok
+    cluster.close()
+    with pytest.raises(requests.ConnectionError):
+        ask(cluster, "/v1/status/leader")
+
+
+def test_it_shows_its_source_and_no_token(friday: ServedCluster) -> None:
+    assert repr(friday) == f"<ServedCluster {friday.address}: {FRIDAY}>"
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "::", "example.invalid"])
+def test_beyond_loopback_it_takes_consent_and_tls(host: str) -> None:
+    for consent, certificate in [(False, None), (True, None), (False, "cert.pem")]:
+        with pytest.raises(snapkit.SnapshotError, match="is not loopback"):
+            require_consent(host, consent, certificate)
+    require_consent(host, True, "cert.pem")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
+def test_loopback_takes_none(host: str) -> None:
+    require_consent(host, False, None)
+
+
+# -- who may
+
+
+def test_tokens_of_the_snapshot_see_what_their_policies_say(friday: ServedCluster) -> None:
+    intern, deploy = TOKENS["new"]["SecretID"], TOKENS["deploy"]["SecretID"]  # namespaces: read all; write all
+    assert ask(friday, "/v1/jobs?namespace=*", intern).ok
+    assert ask(friday, "/v1/nodes", intern).ok
+    assert ask(friday, "/v1/nodes", deploy).status_code == 403
+    assert ask(friday, "/v1/acl/tokens", intern).status_code == 403
+    assert ask(friday, "/v1/acl/token/self", intern).json()["SecretID"] == intern
+    assert [p["Name"] for p in ask(friday, "/v1/acl/policies", intern).json()] == ["ops-read"]
+    assert ask(friday, "/v1/var/nomad/jobs/web?namespace=shop", intern).status_code == 403
+    assert ask(friday, "/v1/var/nomad/jobs/web?namespace=shop", ROOT).json()["Items"]
+
+
+def test_without_a_token_the_anonymous_policy_applies(friday: ServedCluster) -> None:
+    assert {job["Namespace"] for job in ask(friday, "/v1/jobs?namespace=*", "").json()} == {"default"}
+    assert ask(friday, "/v1/jobs?namespace=shop", "").status_code == 403
+    assert ask(friday, "/v1/nodes", "").status_code == 403
+    assert ask(friday, "/v1/status/leader", "").ok
+
+
+def test_an_unknown_token_is_nobody(friday: ServedCluster) -> None:
+    answer = ask(friday, "/v1/jobs", "11111111-2222-3333-4444-555555555555")
+    assert (answer.status_code, answer.text) == (403, "ACL token not found")
+
+
+def test_the_sessions_token_may_do_all_and_says_who_it_is(friday: ServedCluster) -> None:
+    own = ask(friday, "/v1/acl/token/self").json()
+    assert (own["Type"], own["Name"], own["SecretID"]) == ("management", "snapkit session", "")
+    assert ask(friday, "/v1/acl/tokens").ok
+
+
+def test_an_expired_token_is_judged_by_the_clock_that_is_given(serve: Callable[..., ServedCluster]) -> None:
+    deploy = TOKENS["deploy"]  # the one that expires
+    expires = pd.Timestamp(deploy["ExpirationTime"]).ceil("s").to_pydatetime()
+    assert ask(serve(FRIDAY), "/v1/jobs?namespace=shop", deploy["SecretID"]).ok, "by default, the archive's own time"
+    for now, status in [(expires - timedelta(seconds=1), 200), (expires, 403), (datetime(2030, 1, 1, tzinfo=UTC), 403)]:
+        answer = ask(serve(FRIDAY, now=now), "/v1/jobs?namespace=shop", deploy["SecretID"])
+        assert answer.status_code == status
+        assert status == 200 or answer.text == "ACL token expired"
+
+
+def test_without_any_token_in_the_state_all_may_all(serve: Callable[..., ServedCluster]) -> None:
+    cluster = serve(samples.archive({"namespaces": [samples.struct("Namespace", Name="default")]}))
+    for token in ["", "whatever"]:
+        assert ask(cluster, "/v1/namespaces", token).ok
+        assert ask(cluster, "/v1/acl/tokens", token).json() == []
+
+
+# -- lists
+
+
+def test_pages_follow_each_other_to_the_end(friday: ServedCluster) -> None:
+    for path, key in [
+        ("jobs", ("Namespace", "ID")),
+        ("allocations", ("ID",)),
+        ("evaluations", ("ID",)),
+        ("vars", ("Path",)),
+    ]:
+        url = f"/v1/{path}?namespace=*"
+        whole = ask(friday, url).json()
+        found, token = [], ""
+        while True:
+            answer = ask(friday, f"{url}&per_page=2&next_token={token}")
+            assert len(answer.json()) <= 2
+            found += answer.json()
+            token = answer.headers.get("X-Nomad-NextToken", "")
+            if not token:
+                break
+        assert [[item[k] for k in key] for item in found] == [[item[k] for k in key] for item in whole]
+        assert ask(friday, f"{url}&reverse=true").json() == whole[::-1]
+
+
+def test_lists_are_filtered_by_expression_and_prefix(friday: ServedCluster) -> None:
+    failed = ask(friday, "/v1/allocations?namespace=*", params={"filter": 'ClientStatus == "complete"'}).json()
+    every = ask(friday, "/v1/allocations?namespace=*").json()
+    assert [a["ID"] for a in failed] == [a["ID"] for a in every if a["ClientStatus"] == "complete"]
+    assert 0 < len(failed) < len(every)
+    assert {a["ID"][:2] for a in ask(friday, f"/v1/allocations?namespace=*&prefix={every[0]['ID'][:2]}").json()} == {
+        every[0]["ID"][:2]
+    }
+    broken = ask(friday, "/v1/allocations", params={"filter": "=="})
+    assert broken.status_code == 400
+    assert "failed to read filter expression" in broken.text
+
+
+def test_an_id_may_hold_a_slash(friday: ServedCluster) -> None:
+    child = next(j["ID"] for j in ask(friday, "/v1/jobs?namespace=*").json() if "/" in j["ID"])
+    for path in (child, child.replace("/", "%2F")):
+        assert ask(friday, f"/v1/job/{path}?namespace=batch").json()["ID"] == child
+        assert ask(friday, f"/v1/job/{path}/summary?namespace=batch").json()["JobID"] == child
+
+
+# -- what it refuses
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("PUT", "/v1/jobs", 405),
+        ("DELETE", "/v1/job/web", 405),
+        ("POST", "/v1/var/a", 405),
+        ("GET", "/v1/client/fs/ls/x", 404),
+        ("GET", "/v1/event/stream", 501),
+        ("PUT", "/v1/system/gc", 501),
+        ("GET", "/ui/", 404),
+        ("GET", "/v1/job/nosuch", 404),
+        ("GET", "/v1/node/nosuch", 404),
+        ("GET", "/v1/allocation/nosuch", 404),
+        ("GET", "/v1/evaluation/nosuch", 404),
+        ("GET", "/v1/deployment/nosuch", 404),
+        ("GET", "/v1/namespace/nosuch", 404),
+        ("GET", "/v1/acl/policy/nosuch", 404),
+        ("GET", "/v1/acl/token/nosuch", 404),
+        ("GET", "/v1/acl/role/nosuch", 404),
+        ("GET", "/v1/job/web/submission?version=x", 400),
+    ],
+)
+def test_the_rest_is_refused_with_a_sentence(method: str, path: str, status: int, friday: ServedCluster) -> None:
+    answer = requests.request(
+        method, friday.address + path, headers={"X-Nomad-Token": friday.token}, json={}, timeout=10
+    )
+    assert answer.status_code == status
+    assert answer.text
+    assert "Traceback" not in answer.text
+
+
+def test_json_may_be_compressed_and_pretty(friday: ServedCluster) -> None:
+    plain = ask(friday, "/v1/jobs")
+    headers = {"X-Nomad-Token": friday.token, "Accept-Encoding": "identity"}
+    bare = requests.get(f"{friday.address}/v1/jobs", headers=headers, timeout=10)
+    assert plain.headers["Content-Encoding"] == "gzip"
+    assert "Content-Encoding" not in bare.headers
+    assert plain.json() == bare.json()
+    assert ask(friday, "/v1/jobs?pretty").text.startswith("[\n    {")
+
+
+# -- a life of its own
+
+
+def test_restored_nodes_that_do_not_exist_go_down_after_a_while(serve: Callable[..., ServedCluster]) -> None:
+    now = 0.0
+    cluster = serve(path_of("v1.8.4/monday"), heartbeat=30, clock=lambda: now)
+    client = snapkit.Client(cluster.address, token=cluster.token)
+    client.restore(FRIDAY)
+    index = client.get("/v1/nodes").index
+    before = {node["ID"]: node["Status"] for node in client.nodes()}
+    assert "ready" in before.values()
+    now = 29.0
+    assert {node["ID"]: node["Status"] for node in client.nodes()} == before
+    now = 31.0
+    after = client.get("/v1/nodes")
+    assert {node["Status"] for node in after.value} == {"down"}
+    assert index is not None
+    assert after.index is not None
+    assert after.index > index
+    running = client.get("/v1/allocations", namespace="*", filter='ClientStatus == "running"').value
+    assert running == []
+    with client.snapshot() as live, snapkit.open(FRIDAY) as snap:
+        assert live.meta.index is not None
+        assert live.meta.index > (snap.meta.index or 0), "and a save tells of it"
+        assert (live.nodes["Status"] == "down").all()
+        assert live.jobs.index.tolist() == snap.jobs.index.tolist()
+
+
+def test_nodes_that_were_there_before_live_on(serve: Callable[..., ServedCluster]) -> None:
+    now = 0.0
+    cluster = serve(path_of("v2.0.5/monday"), heartbeat=30, clock=lambda: now)
+    client = snapkit.Client(cluster.address, token=cluster.token)
+    client.restore(FRIDAY)
+    before = {node["ID"]: node["Status"] for node in client.nodes()}
+    now = 1_000.0
+    assert {node["ID"]: node["Status"] for node in client.nodes()} == before
+
+
+def test_without_a_heartbeat_nothing_changes_by_itself(serve: Callable[..., ServedCluster]) -> None:
+    cluster = serve(path_of("v1.8.4/monday"), clock=lambda: 1e9)
+    client = snapkit.Client(cluster.address, token=cluster.token)
+    client.restore(FRIDAY)
+    assert "ready" in {node["Status"] for node in client.nodes()}
+
+
+# -- another client
+
+
+def test_python_nomad_looks_around(friday: ServedCluster) -> None:
+    host, _, port = friday.address.removeprefix("http://").partition(":")
+    other = nomad.Nomad(host=host, port=int(port), token=ROOT, namespace="shop", timeout=10)
+    assert [job["ID"] for job in other.jobs.get_jobs()] == ["web"]
+    assert other.job.get_job("web")["Version"] == 3
+    assert {v["Version"] for v in other.job.get_versions("web")["Versions"]} == {0, 1, 2, 3}
+    assert len(other.nodes.get_nodes()) == 3
+    assert other.allocations.get_allocations()
+    assert other.deployments.get_deployments()
+    assert [n["Name"] for n in other.namespaces.get_namespaces()] == ["batch", "default", "payments", "shop"]
+    assert other.acl.get_tokens()
+    assert other.variables.get_variables() == [], "it asks in namespace default, which has none"
+    assert other.status.leader.get_leader()
+    assert other.agent.get_members()["Members"]
+    with pytest.raises(nomad.api.exceptions.URLNotFoundNomadException):
+        other.job.get_job("nosuch")
+
+
+def test_a_state_with_secrets_in_a_policy_stays_itself(serve: Callable[..., ServedCluster]) -> None:
+    def rename(policy: dict[bytes, Any]) -> bool:
+        policy[b"Rules"] = b'namespace "default" { policy = "bogus" }'
+        return True
+
+    cluster = serve(with_changes({"acl_policies": rename}))
+    answer = ask(cluster, "/v1/acl/policy/ops-read")
+    assert answer.ok
+    assert answer.json()["Rules"].endswith('"bogus" }'), "shown, though it grants nothing"
+    assert ask(cluster, "/v1/nodes", TOKENS["new"]["SecretID"]).status_code == 403
