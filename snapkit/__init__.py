@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from snapkit.errors import SnapshotError
+from snapkit.version import __version__
 
 if TYPE_CHECKING:
     from snapkit.cluster.client import Client
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from snapkit.state.snapshot import Snapshot
     from snapkit.state.snapshot import open_snapshot as open
 
-__version__ = "0.1.0"
 __all__ = ["Client", "Limits", "Snapshot", "SnapshotError", "__version__", "open", "serve"]
 
 # Looked up when first used, so that the command does not wait for pandas where it needs none.

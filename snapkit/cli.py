@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from snapkit import __version__
 from snapkit.errors import SnapshotError
+from snapkit.version import __version__
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,7 +86,7 @@ def main() -> None:
     try:
         with _endings():
             try:
-                app()
+                app(prog_name="snapkit")
             except SystemExit:
                 sys.stdout.flush()  # a full disk is told of here, and not as the process ends
                 raise

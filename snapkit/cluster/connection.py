@@ -24,8 +24,8 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3 import exceptions as urllib3_errors
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-from snapkit import __version__
 from snapkit.errors import SnapshotError
+from snapkit.version import __version__
 
 log = logging.getLogger(__name__)
 

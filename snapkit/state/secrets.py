@@ -9,10 +9,10 @@ import hmac
 import json
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from snapkit.errors import SnapshotError, SourceError
 from snapkit.format.values import Mask
@@ -20,7 +20,8 @@ from snapkit.format.values import Mask
 if TYPE_CHECKING:
     import pandas as pd
 
-    from snapkit.state.snapshot import Snapshot
+    #: Snapshot.table: what gives a table by its name.
+    Tables: TypeAlias = Callable[..., pd.DataFrame]
 
 _PROCESS_KEY = secrets.token_bytes(32)
 NONCE = 12  # bytes ahead of an AES-GCM ciphertext
@@ -79,12 +80,12 @@ class WrappedKey:
     place: str
 
 
-def unlock(snapshot: Snapshot, keystore: str | os.PathLike[str] | None = None) -> pd.DataFrame:
-    """The variables of a snapshot in the clear. See Snapshot.unlock()."""
+def unlock(table: Tables, keystore: str | os.PathLike[str] | None = None) -> pd.DataFrame:
+    """The variables of a snapshot in the clear, by its tables. See Snapshot.unlock()."""
     import pandas as pd
 
-    keyring = Keyring(snapshot, keystore)
-    sealed = snapshot.table("variables", ["KeyID", "Data"])
+    keyring = Keyring(table, keystore)
+    sealed = table("variables", ["KeyID", "Data"])
     items = [
         keyring.open_variable(str(namespace), str(path), str(row["KeyID"]), row["Data"] or b"")
         for (namespace, path), row in zip(sealed.index, sealed.to_dict("records"), strict=True)
@@ -100,9 +101,9 @@ class Keyring:
         KeyringError: A file in it is not one of a keyring.
     """
 
-    def __init__(self, snapshot: Snapshot, keystore: str | os.PathLike[str] | None = None) -> None:
+    def __init__(self, table: Tables, keystore: str | os.PathLike[str] | None = None) -> None:
         self._wrapped: dict[str, list[WrappedKey]] = {}
-        for key in [*_keys_in_state(snapshot), *(_keys_in_folder(Path(keystore)) if keystore is not None else ())]:
+        for key in [*_keys_in_state(table), *(_keys_in_folder(Path(keystore)) if keystore is not None else ())]:
             self._wrapped.setdefault(key.key_id, []).append(key)
         self._opened: dict[str, bytes] = {}
 
@@ -142,9 +143,9 @@ class Keyring:
         return items
 
 
-def _keys_in_state(snapshot: Snapshot) -> Iterator[WrappedKey]:
+def _keys_in_state(table: Tables) -> Iterator[WrappedKey]:
     """From 1.9 on. A record does not mean that there is material: after an upgrade it stands without."""
-    frame = snapshot.table("root_keys", ["WrappedKeys"], reveal=True)
+    frame = table("root_keys", ["WrappedKeys"], reveal=True)
     for key_id, wrapped_keys in zip(frame.index, frame["WrappedKeys"], strict=True):
         place = f"root key {key_id}"
         try:

@@ -441,7 +441,7 @@ class Snapshot:
             ExternalKeyError: It takes an external KMS.
             WrongKeyError: A variable or key does not open: altered, or of another cluster.
         """
-        return unlock(self, keystore)
+        return unlock(self.table, keystore)
 
     # -- as bytes
 

@@ -379,7 +379,7 @@ def test_what_does_not_open_is_named(
 def test_a_variable_sealed_by_another_key_id_does_not_open(open_: Open) -> None:
     """The key's id is part of what is sealed."""
     snap = open_(path_of("v2.0.5/monday"))
-    keyring = Keyring(snap)
+    keyring = Keyring(snap.table)
     rows: dict[Any, Any] = snap.variables.to_dict("index")
     (namespace, path), row = next(iter(rows.items()))
     assert keyring.open_variable(namespace, path, row["KeyID"], row["Data"])
