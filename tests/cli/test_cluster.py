@@ -1,0 +1,435 @@
+"""`snapkit save`, `restore` and `serve`: against a served cluster, by the environment that the nomad command has."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import pty
+import re
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import termios
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import trustme
+
+import snapkit
+from snapkit import Client
+from snapkit.cluster import connection
+from snapkit.cluster.server import Faults, ServedCluster
+from tests import forge
+
+from ..cluster.raw import Raw, http, listening
+from ..conftest import DATA, RAFT_DIRECTORIES, path_of
+from . import Ran, command, environment, failed, fine, run
+
+MONDAY = path_of("v2.0.5/monday")
+FRIDAY = path_of("v2.0.5/friday")
+NAMED = "nomad-127.0.0.1-20261123T220836Z-96.snap"
+
+
+@pytest.fixture(autouse=True)
+def _nobodys_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "BACKOFF", (0.001,))
+    for name in list(os.environ):
+        if name.startswith("NOMAD_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[ServedCluster]:
+    """Monday, named by the environment."""
+    with snapkit.serve(MONDAY) as cluster:
+        monkeypatch.setenv("NOMAD_ADDR", cluster.address)
+        monkeypatch.setenv("NOMAD_TOKEN", cluster.token)
+        yield cluster
+
+
+@pytest.fixture
+def raw(monkeypatch: pytest.MonkeyPatch) -> Iterator[Raw]:
+    """A server that takes everything and notes it, named by the environment."""
+    with listening(http()) as server:
+        monkeypatch.setenv("NOMAD_ADDR", server.address)
+        yield server
+
+
+def process(*arguments: object, **kwargs: Any) -> subprocess.CompletedProcess[bytes]:
+    """A process of its own, with the environment as it is now."""
+    return subprocess.run(
+        command(*arguments), env=environment(), capture_output=True, timeout=60, check=False, **kwargs
+    )
+
+
+def jobs(cluster: ServedCluster) -> list[str]:
+    return [job["ID"] for job in Client(cluster.address, token=cluster.token).jobs()]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+# -- save
+
+
+def test_save_says_what_it_saved(served: ServedCluster, tmp_path: Path) -> None:
+    path = tmp_path / "a.snap"
+    size = len(MONDAY.read_bytes())
+    assert fine("save", path) == f"{path}: {size:,} bytes, index 96; the server's Digest matches\n"
+    assert contents(tmp_path) == {"a.snap": MONDAY.read_bytes()}
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_save_in_a_folder_names_the_file(
+    served: ServedCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert fine("save", tmp_path).startswith(f"{tmp_path / NAMED}: ")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert fine("save").startswith(f"{NAMED}: ")
+    assert contents(tmp_path / "here") == {NAMED: MONDAY.read_bytes()}
+
+
+def test_save_as_json(served: ServedCluster, tmp_path: Path) -> None:
+    path, data = tmp_path / "a.snap", MONDAY.read_bytes()
+    said = {"Path": str(path), "Size": len(data), "SHA256": hashlib.sha256(data).hexdigest(), "Digest": True}
+    assert json.loads(fine("save", "--json", path)) == said
+    served.faults = Faults(digest="missing")
+    assert json.loads(fine("save", "--json", "--overwrite", path)) == said | {"Digest": False}
+    assert "was not sent, so nothing vouches" in fine("save", tmp_path / "b.snap")
+
+
+def test_save_to_standard_output_is_the_archive_alone(served: ServedCluster) -> None:
+    done = process("save", "-")
+    assert (done.returncode, done.stdout, done.stderr) == (0, MONDAY.read_bytes(), b"")
+
+
+def test_save_to_a_terminal_is_refused(served: ServedCluster) -> None:
+    ours, theirs = pty.openpty()
+    done = subprocess.run(
+        command("save", "-"), env=environment(), stdout=theirs, stderr=subprocess.PIPE, timeout=60, check=False
+    )
+    os.close(theirs)
+    os.close(ours)
+    assert (done.returncode, done.stderr.decode().splitlines()) == (
+        2,
+        ["snapkit: standard output: is a terminal; send it on to a file or a command"],
+    )
+
+
+def test_save_leaves_what_is_there_unless_told(served: ServedCluster, tmp_path: Path) -> None:
+    path = tmp_path / "a.snap"
+    path.write_bytes(b"mine")
+    assert "is there already" in failed(run("save", path))
+    assert contents(tmp_path) == {"a.snap": b"mine"}
+    fine("save", "--overwrite", path)
+    assert contents(tmp_path) == {"a.snap": MONDAY.read_bytes()}
+
+
+def test_save_without_a_leader(served: ServedCluster, tmp_path: Path) -> None:
+    served.faults = Faults(no_leader=True)
+    line = failed(run("save", tmp_path / "a.snap"))
+    assert "No cluster leader" in line
+    assert "stale" in line
+    fine("save", "--stale", tmp_path / "a.snap")
+    assert contents(tmp_path) == {"a.snap": MONDAY.read_bytes()}
+
+
+@pytest.mark.parametrize(
+    ("faults", "hint"),
+    [
+        (Faults(cut=1000), "cut the connection"),
+        (Faults(digest="wrong"), "arrived altered"),
+        (Faults(corrupt=True), "fetch"),
+        (Faults(forbidden=True), "answered 403 to GET /v1/operator/snapshot: Permission denied"),
+        (Faults(html=True), "a page of HTML"),
+    ],
+)
+def test_a_save_that_fails_is_one_line_and_no_file(
+    faults: Faults, hint: str, served: ServedCluster, tmp_path: Path
+) -> None:
+    served.faults = faults
+    for as_json in ([], ["--json"]):
+        line = failed(run("save", *as_json, tmp_path / "a.snap"))
+        assert hint in line
+        assert served.address in line
+        assert served.token not in line
+    assert contents(tmp_path) == {}
+
+
+def test_settings_that_can_not_be_used_are_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("NOMAD_ADDR", "http://me:hunter2@nowhere:port")
+    assert "hunter2" not in failed(run("save", tmp_path))
+    monkeypatch.setenv("NOMAD_ADDR", "http://127.0.0.1:1")
+    monkeypatch.setenv("NOMAD_SKIP_VERIFY", "perhaps")
+    assert "NOMAD_SKIP_VERIFY" in failed(run("save", tmp_path))
+    monkeypatch.delenv("NOMAD_SKIP_VERIFY")
+    monkeypatch.setenv("NOMAD_TOKEN", "c0ffee\u00e9")
+    assert "c0ffee" not in failed(run("save", tmp_path))
+
+
+def test_a_refused_connection_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        monkeypatch.setenv("NOMAD_ADDR", f"http://127.0.0.1:{sock.getsockname()[1]}")
+    assert "Connection refused" in failed(run("save", tmp_path))
+    assert contents(tmp_path) == {}
+
+
+def test_ctrl_c_while_saving_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = http(MONDAY.read_bytes())[:20_000]
+
+    def half(server: Raw, sock: socket.socket) -> None:
+        sock.sendall(begun)
+        server.over.wait(30)
+
+    with listening(half) as server:
+        monkeypatch.setenv("NOMAD_ADDR", server.address)
+        saving = subprocess.Popen(
+            command("save", tmp_path / "a.snap"), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        with saving:
+            while not server.heard:
+                assert saving.poll() is None
+            saving.send_signal(signal.SIGINT)
+            out, err = saving.communicate(timeout=30)
+    assert (saving.returncode, out, err) == (130, b"", b"snapkit: interrupted\n")
+    assert contents(tmp_path) == {}
+
+
+def test_save_to_s3_and_restore_from_there(served: ServedCluster, tmp_path: Path) -> None:
+    from moto.moto_server.threaded_moto_server import ThreadedMotoServer
+
+    s3 = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    s3.start()
+    try:
+        host, port = s3.get_host_and_port()
+        variables = environment(
+            FSSPEC_S3_ENDPOINT_URL=f"http://{host}:{port}",
+            AWS_ACCESS_KEY_ID="testing",
+            AWS_SECRET_ACCESS_KEY="hunter2",
+            AWS_DEFAULT_REGION="us-east-1",
+            HOME=tmp_path,
+        )
+        requests.put(f"http://{host}:{port}/backups", timeout=60).raise_for_status()
+
+        def snapkit_(*arguments: object) -> Ran:
+            line = [sys.executable, "-c", "from snapkit.cli import main; main()", *map(str, arguments)]
+            done = subprocess.run(line, env=variables, capture_output=True, text=True, timeout=60, check=False)
+            return Ran(done.returncode, done.stdout, done.stderr)
+
+        first = snapkit_("save", "s3://backups/a.snap")
+        assert first == Ran(0, first.out, "")
+        assert first.out.startswith("s3://backups/a.snap: 38,490 bytes")
+        served.faults = Faults(cut=1000)
+        assert "cut the connection" in failed(snapkit_("save", "--overwrite", "s3://backups/a.snap"))
+        served.faults = Faults()
+        Client(served.address, token=served.token).restore(FRIDAY)
+        assert snapkit_("restore", "s3://backups/a.snap", "--confirm", served.address).status == 0
+    finally:
+        s3.stop()
+    Client(served.address, token=served.token).save(tmp_path / "b.snap")
+    assert (tmp_path / "b.snap").read_bytes() == MONDAY.read_bytes()
+
+
+# -- restore
+
+
+def test_restore_swaps_the_state(served: ServedCluster) -> None:
+    with snapkit.serve(FRIDAY) as other:
+        wanted = jobs(other)
+    assert jobs(served) != wanted
+    said = fine("restore", FRIDAY, "--confirm", served.address)
+    assert said == f"{served.address} took {FRIDAY}: its state is the archive's now, and so are its ACL tokens\n"
+    assert jobs(served) == wanted
+
+
+def test_restore_as_json(served: ServedCluster) -> None:
+    said = json.loads(fine("restore", FRIDAY, "--json", "--confirm", served.address))
+    assert said == {"Restored": str(FRIDAY), "Address": served.address}
+
+
+def test_restore_from_standard_input(raw: Raw) -> None:
+    assert "took -" in fine("restore", "-", "--confirm", raw.address, stdin=FRIDAY.read_bytes())
+    assert [put.body for put in raw.asked("PUT")] == [FRIDAY.read_bytes()]
+
+
+@pytest.mark.parametrize("confirm", [[], ["--confirm", "http://127.0.0.1:4646"], ["--confirm", ""], ["--confirm", "y"]])
+def test_without_the_right_address_nothing_is_sent(confirm: list[str], raw: Raw) -> None:
+    line = failed(run("restore", FRIDAY, *confirm))
+    assert raw.address in line
+    done = process("restore", FRIDAY, *confirm, stdin=subprocess.DEVNULL)
+    assert (done.returncode, done.stdout, done.stderr.decode()) == (2, b"", f"{line}\n")
+    assert raw.connections == 0
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_at_a_terminal_the_address_is_asked_for(right: bool, raw: Raw) -> None:
+    ours, theirs = pty.openpty()
+
+    def own_terminal() -> None:
+        os.setsid()
+        fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
+
+    os.write(ours, f"{raw.address if right else 'yes'}\n".encode())
+    done = process("restore", FRIDAY, stdin=theirs, preexec_fn=own_terminal)
+    os.close(theirs)
+    os.close(ours)
+    assert f"This replaces the whole state of {raw.address}, ACL tokens included." in done.stderr.decode()
+    assert done.returncode == (0 if right else 2)
+    assert len(raw.asked("PUT")) == right
+    if not right:
+        assert (
+            done.stderr.decode()
+            .splitlines()[-1]
+            .endswith(f"snapkit: the cluster: is {raw.address}, not yes; nothing was sent")
+        )
+
+
+@pytest.mark.parametrize("kind", ["cut", "flipped", "html", "empty", "missing", "state.bin", "raft directory"])
+def test_what_is_no_whole_archive_is_not_sent(kind: str, raw: Raw, tmp_path: Path) -> None:
+    data = FRIDAY.read_bytes()
+    path = tmp_path / "a.snap"
+    made = {
+        "cut": data[:-100],
+        "flipped": data[:9000] + bytes([data[9000] ^ 1]) + data[9001:],
+        "html": b"<html>Please log in</html>",
+        "empty": b"",
+        "state.bin": forge.untar(data)[1][1],
+    }
+    if kind in made:
+        path.write_bytes(made[kind])
+    source = DATA / RAFT_DIRECTORIES[0] if kind == "raft directory" else path
+    assert str(source) in failed(run("restore", source, "--confirm", raw.address))
+    assert raw.connections == 0
+
+
+def test_a_restore_that_is_unclear_says_how_to_find_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    with listening(http(b"failed to restore from snapshot: Raft error", "500 Internal Server Error")) as raw:
+        monkeypatch.setenv("NOMAD_ADDR", raw.address)
+        line = failed(run("restore", FRIDAY, "--confirm", raw.address))
+        assert len(raw.asked("PUT")) == 1
+    assert "Raft error" in line
+    assert "may have been swapped" in line
+    assert "snapkit save --stale" in line
+
+
+def test_a_restore_without_the_right_is_one_line(served: ServedCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = jobs(served)
+    monkeypatch.delenv("NOMAD_TOKEN")
+    assert "Permission denied; set NOMAD_TOKEN" in failed(run("restore", FRIDAY, "--confirm", served.address))
+    assert jobs(served) == before
+
+
+# -- serve
+
+
+@contextmanager
+def serving(*arguments: object, **kwargs: Any) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
+    """`snapkit serve` on a port that is free, and the variables that it says to export."""
+    line = command("serve", *arguments, "--port", 0)
+    streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(line, env=environment(), **streams, **kwargs) as running:
+        try:
+            assert running.stdout
+            exported = {}
+            for _ in range(2):
+                said = running.stdout.readline()
+                found = re.fullmatch(r"export (NOMAD_ADDR|NOMAD_TOKEN)=(\S+)\n", said)
+                assert found, said or (running.stderr and running.stderr.read())
+                exported[found[1]] = found[2]
+            yield running, exported
+        finally:
+            if running.poll() is None:
+                running.kill()
+
+
+def test_serve_says_what_to_export_and_ends_by_ctrl_c() -> None:
+    with serving(MONDAY) as (running, exported):
+        assert set(exported) == {"NOMAD_ADDR", "NOMAD_TOKEN"}
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+", exported["NOMAD_ADDR"])
+        with Client.from_env(exported).snapshot() as live, snapkit.open(MONDAY) as saved:
+            assert live.meta.id == saved.meta.id
+        running.send_signal(signal.SIGINT)
+        out, err = running.communicate(timeout=30)
+    assert (running.returncode, out) == (0, "")
+    assert err == "A management token of this session. Ctrl-C ends it.\n"
+
+
+def test_save_and_restore_work_with_what_serve_exports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(MONDAY) as (_, exported):
+        for name, value in exported.items():
+            monkeypatch.setenv(name, value)
+        address = exported["NOMAD_ADDR"]
+        fine("save", tmp_path / "monday.snap")
+        fine("restore", FRIDAY, "--confirm", address)
+        fine("save", tmp_path / "friday.snap")
+    assert (tmp_path / "monday.snap").read_bytes() == MONDAY.read_bytes()
+    assert (tmp_path / "friday.snap").read_bytes() == FRIDAY.read_bytes()
+
+
+def test_serve_from_standard_input_and_of_a_raft_directory() -> None:
+    with MONDAY.open("rb") as stdin, serving("-", stdin=stdin) as (_, exported):
+        assert Client.from_env(exported).jobs()
+    with serving(DATA / RAFT_DIRECTORIES[-1]) as (_, exported):
+        assert Client.from_env(exported).nodes()
+
+
+@pytest.mark.parametrize(
+    ("options", "hint"),
+    [
+        (["--fault-no-leader"], "No cluster leader"),
+        (["--fault-cut", "1000"], "cut the connection"),
+        (["--fault-digest", "wrong"], "arrived altered"),
+        (["--fault-corrupt"], "damaged"),
+        (["--fault-forbidden"], "Permission denied"),
+    ],
+)
+def test_serve_makes_faults(options: list[str], hint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with serving(MONDAY, *options) as (running, exported):
+        for name, value in exported.items():
+            monkeypatch.setenv(name, value)
+        assert hint in failed(run("save", tmp_path / "a.snap"))
+        running.send_signal(signal.SIGINT)
+        _, err = running.communicate(timeout=30)
+    assert "Traceback" not in err
+    assert contents(tmp_path) == {}
+
+
+def test_serve_with_tls(tmp_path: Path) -> None:
+    ca = trustme.CA()
+    cert = ca.issue_cert("127.0.0.1")
+    ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    cert.cert_chain_pems[0].write_to_path(str(tmp_path / "cert.pem"))
+    cert.private_key_pem.write_to_path(str(tmp_path / "key.pem"))
+    options = ("--tls-cert", tmp_path / "cert.pem", "--tls-key", tmp_path / "key.pem")
+    with serving(MONDAY, *options, "--version", "1.8.4") as (_, exported):
+        assert exported["NOMAD_ADDR"].startswith("https://")
+        client = Client.from_env(exported | {"NOMAD_CACERT": str(tmp_path / "ca.pem")})
+        assert [member["Tags"]["build"] for member in client.members()] == ["1.8.4"]
+
+
+@pytest.mark.parametrize("options", [[], ["--i-know"], ["--tls-cert", "a.pem", "--tls-key", "a.pem"]])
+def test_serve_to_the_network_takes_consent_and_tls(options: list[str]) -> None:
+    line = failed(run("serve", MONDAY, "--bind", "0.0.0.0", "--port", 0, *options))
+    assert line == "snapkit: --bind 0.0.0.0: is not loopback; add --i-know, --tls-cert and --tls-key"
+
+
+def test_what_can_not_be_served_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "a.snap").write_bytes(MONDAY.read_bytes()[:-100])
+    assert str(tmp_path / "a.snap") in failed(run("serve", tmp_path / "a.snap", "--port", 0))
+    assert "missing.snap" in failed(run("serve", tmp_path / "missing.snap", "--port", 0))
+    line = failed(run("serve", MONDAY, "--port", 0, "--tls-cert", tmp_path / "missing.pem"))
+    assert "TLS can't be set up" in line
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert f"127.0.0.1:{port}: can't be listened on" in failed(run("serve", MONDAY, "--port", port))
+    assert "say wrong or missing" in failed(run("serve", MONDAY, "--port", 0, "--fault-digest", "wrnog"))
