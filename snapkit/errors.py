@@ -40,11 +40,13 @@ class ArchiveError(SnapshotError):
 
     Attributes:
         nomad: What a server says when it is asked to restore it, after `failed to restore from snapshot: `.
+        check: The id of verify's check that finds it.
     """
 
-    def __init__(self, what: str, where: str = "", advice: str = "", nomad: str = "") -> None:
+    def __init__(self, what: str, where: str = "", advice: str = "", nomad: str = "", check: str = "") -> None:
         super().__init__(what, where, advice)
         self.nomad = nomad or what
+        self.check = check or "archive.damaged"
 
 
 class RecordError(SnapshotError):

@@ -32,6 +32,7 @@ META, STATE, SUMS = "meta.json", "state.bin", "SHA256SUMS"
 CHUNK = 1 << 20  # of the inflated stream
 BLOCK = 512  # of tar
 GZIP_HEADER = 10  # bytes
+GO_GZIP = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"  # the header that Go writes
 
 # How a server begins what it says of an archive that it refuses.
 _READING = "failed to read snapshot file: "
@@ -84,12 +85,19 @@ class Oddity:
         refused: Would a server refuse it?
         place: Where.
         message: What.
+        advice: What to do.
     """
 
     check: str
     refused: bool
     place: str
     message: str
+    advice: str = ""
+
+    @classmethod
+    def of(cls, error: ArchiveError) -> Oddity:
+        """The same as an oddity, where reading goes on."""
+        return cls(error.check, True, error.where, error.what, error.advice)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +132,12 @@ DEFAULT_LIMITS = Limits()
 
 
 def read(
-    source: Source, sink: Sink | None = None, *, limits: Limits = DEFAULT_LIMITS, progress: Progress | None = None
+    source: Source,
+    sink: Sink | None = None,
+    *,
+    limits: Limits = DEFAULT_LIMITS,
+    progress: Progress | None = None,
+    survey: bool = False,
 ) -> Archive:
     """Read a container once, from end to end, checking all that it can be checked by, and pass its state.bin on.
 
@@ -134,19 +147,21 @@ def read(
         sink: Takes state.bin in pieces. What it was given counts only once this function has returned.
         limits: Bounds against hostile input.
         progress: Called with the bytes read so far and in all.
+        survey: Go on where it can be gone on, and have what would be an error as an oddity, and also what is whole
+            but not as Nomad writes it.
 
     Raises:
         SourceError: There is nothing to read.
-        ArchiveError: The container is damaged.
+        ArchiveError: The container is damaged; in a survey, so that no state can be had from it.
         LimitError: It goes beyond a limit.
         SnapshotError: Whatever `sink` raises.
     """
     name = describe(source)
     try:
         if isinstance(source, str | os.PathLike) and Path(source).is_dir():
-            return _read_raft_directory(Path(source), sink, limits, progress)
+            return _read_raft_directory(Path(source), sink, limits, progress, survey)
         with _opened(source) as stream:
-            return _read_stream(stream, name, _size(source), sink, limits, progress)
+            return _read_stream(stream, name, _size(source), sink, limits, progress, survey)
     except SnapshotError as error:
         raise error.at(name) from error.__cause__
     except OSError as error:
@@ -216,7 +231,13 @@ def _size(source: Source) -> int | None:
 
 
 def _read_stream(
-    stream: IO[bytes], name: str, size: int | None, sink: Sink | None, limits: Limits, progress: Progress | None
+    stream: IO[bytes],
+    name: str,
+    size: int | None,
+    sink: Sink | None,
+    limits: Limits,
+    progress: Progress | None,
+    survey: bool,
 ) -> Archive:
     def pieces() -> Iterator[bytes]:
         done = len(head)
@@ -229,15 +250,16 @@ def _read_stream(
 
     head = _read_head(stream)
     if head[:2] == b"\x1f\x8b":
-        return _ArchiveReader(name, sink, limits).read(pieces())
+        return _ArchiveReader(name, sink, limits, survey).read(head, pieces())
     if head[:1] == b"\x80":
-        return _read_state(pieces(), name, "state file", {}, sink, limits)
+        return _read_state(pieces(), name, "state file", {}, sink, limits, survey)
     words = "EOF" if not head else "unexpected EOF" if len(head) < GZIP_HEADER else "gzip: invalid header"
     raise ArchiveError(
         f"is not a Nomad snapshot ({_looks_like(head)})",
         "byte 0",
         "a snapshot is a gzipped tar",
         nomad=f"failed to decompress snapshot: {words}",
+        check="archive.not-a-snapshot",
     )
 
 
@@ -368,6 +390,7 @@ class _Inflater:
                         f"byte {self.compressed:,}",
                         "the file was cut short: fetch it again",
                         nomad="unexpected EOF",
+                        check="archive.truncated",
                     )
                 chunk = self._inflate(member, data)
                 data = member.unconsumed_tail
@@ -392,7 +415,10 @@ class _Inflater:
             chunk: bytes = member.decompress(data, CHUNK)
         except isal_zlib.error as error:  # type: ignore[misc] # its stub says it is an instance
             raise ArchiveError(
-                f"the gzip stream is damaged ({error})", f"before byte {self.compressed:,}", "fetch the file again"
+                f"the gzip stream is damaged ({error})",
+                f"before byte {self.compressed:,}",
+                "fetch the file again",
+                check="archive.gzip",
             ) from error
         self.inflated += len(chunk)
         ratio = self._limits.ratio
@@ -420,9 +446,12 @@ def _while(doing: str) -> Iterator[None]:
 class _Tar:
     """A tar as it streams by: each header is checked, so that no damaged one passes for the end."""
 
-    def __init__(self, chunks: Iterator[bytes], limits: Limits) -> None:
+    def __init__(
+        self, chunks: Iterator[bytes], limits: Limits, odd: Callable[[str, bool, str, str], None] | None = None
+    ) -> None:
         self._chunks = chunks
         self._limits = limits
+        self._odd = odd
         self._chunk = memoryview(b"")
         self.offset = 0
 
@@ -457,6 +486,7 @@ class _Tar:
                 self._end(block, start)
                 return
             header = self._header(block, start)
+            self._compare_with_go(header, block, start)
             if header.type in (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK):
                 extension |= self._extension(header, start)
                 continue
@@ -475,8 +505,24 @@ class _Tar:
     def _end(self, block: bytes, start: int) -> None:
         """Two zero blocks end a tar; Go takes the end of the stream as well."""
         second = self._exactly(BLOCK) if len(block) == BLOCK else b""
+        if len(second) < BLOCK and self._odd is not None:
+            self._odd("archive.tar-end", False, f"tar byte {start:,}", "the tar does not end with two zero blocks")
         if second.strip(b"\0"):
-            raise ArchiveError("a zero block stands between tar headers", f"tar byte {start:,}", "fetch it again")
+            raise ArchiveError(
+                "a zero block stands between tar headers",
+                f"tar byte {start:,}",
+                "fetch it again",
+                check="archive.tar-header",
+            )
+
+    def _compare_with_go(self, header: tarfile.TarInfo, block: bytes, start: int) -> None:
+        if self._odd is None:
+            return
+        place = f"tar byte {start:,}"
+        if header.type not in (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.XHDTYPE, tarfile.XGLTYPE):
+            self._odd("archive.member-type", False, place, f"{header.name!r:.60} is no plain file")
+        elif block != _go_header(header.name, header.size, int(header.mtime)):
+            self._odd("archive.tar-format", False, place, "the tar header is not as Nomad writes it")
 
     def _header(self, block: bytes, start: int) -> tarfile.TarInfo:
         try:
@@ -487,9 +533,15 @@ class _Tar:
                 f"tar byte {start:,}",
                 "fetch the file again",
                 nomad=f"{_READING}failed reading snapshot: archive/tar: invalid tar header",
+                check="archive.tar-header",
             ) from error
         if header.size < 0:
-            raise ArchiveError("a tar member has a negative size", f"tar byte {start:,}", "fetch the file again")
+            raise ArchiveError(
+                "a tar member has a negative size",
+                f"tar byte {start:,}",
+                "fetch the file again",
+                check="archive.tar-header",
+            )
         return header
 
     def _extension(self, header: tarfile.TarInfo, start: int) -> dict[str, str]:
@@ -506,7 +558,9 @@ class _Tar:
         while data:
             length, _, _ = data[:20].partition(b" ")
             if not length.isdigit() or not 0 < int(length) <= len(data):
-                raise ArchiveError("a PAX header is damaged", f"tar byte {start:,}", "fetch the file again")
+                raise ArchiveError(
+                    "a PAX header is damaged", f"tar byte {start:,}", "fetch the file again", check="archive.tar-header"
+                )
             key, _, value = data[len(length) + 1 : int(length) - 1].partition(b"=")
             records[key.decode("utf-8", "replace")] = value.decode("utf-8", "replace")
             data = data[int(length) :]
@@ -514,7 +568,12 @@ class _Tar:
 
     def _size(self, value: str, start: int) -> int:
         if not (value.isascii() and value.isdigit() and len(value) < 20):
-            raise ArchiveError(f"a PAX header gives a size of {value!r:.40}", f"tar byte {start:,}", "fetch it again")
+            raise ArchiveError(
+                f"a PAX header gives a size of {value!r:.40}",
+                f"tar byte {start:,}",
+                "fetch it again",
+                check="archive.tar-header",
+            )
         return int(value)
 
     def _content(self, name: str, size: int) -> Iterator[memoryview]:
@@ -543,23 +602,30 @@ class _Tar:
 class _ArchiveReader:
     """One pass over an archive."""
 
-    def __init__(self, name: str, sink: Sink | None, limits: Limits) -> None:
+    def __init__(self, name: str, sink: Sink | None, limits: Limits, survey: bool) -> None:
         self._name = name
         self._sink = sink
         self._limits = limits
+        self._survey = survey
         self._documents = {META: bytearray(), SUMS: bytearray()}
         self._hashes: dict[str, Any] = {}
         self._sizes: dict[str, int] = {}
         self._oddities: list[Oddity] = []
         self._unreadable: RecordError | None = None
 
-    def read(self, pieces: Iterator[bytes]) -> Archive:
+    def read(self, head: bytes, pieces: Iterator[bytes]) -> Archive:
+        if self._survey and head[:GZIP_HEADER] != GO_GZIP:
+            self._odd("archive.gzip-header", False, "byte 0", "the gzip header is not as Nomad writes it")
         inflater = _Inflater(pieces, self._limits)
         with _ahead(inflater.chunks()) as chunks:
-            tar = _Tar(chunks, self._limits)
+            tar = _Tar(chunks, self._limits, self._odd if self._survey else None)
             for name, size, content in tar.members():
                 self._member(name, size, content)
-            unread = tar.drain()
+            unread = 0
+            try:
+                unread = tar.drain()
+            except ArchiveError as error:  # all members were there
+                self._refuse(error)
         if unread:
             self._odd("archive.tar-trailing", True, "the end of the tar", f"{unread} unread uncompressed bytes remain")
         if inflater.trailing:
@@ -568,9 +634,14 @@ class _ArchiveReader:
         if inflater.members > 1:
             self._odd("archive.gzip-members", False, "gzip", f"{inflater.members} gzip members, Nomad writes one")
         members = tuple(Member(n, s, self._hashes[n].hexdigest()) for n, s in self._sizes.items())
-        self._check_hashes()
-        meta = parse_meta(bytes(self._documents[META]))
-        _check_size(meta, self._sizes[STATE])
+        for wrong in self._wrong_hashes():
+            self._refuse(wrong)
+        meta: dict[str, Any] = {}
+        try:
+            meta = parse_meta(bytes(self._documents[META])) if META in self._sizes else {}
+            _check_size(meta, self._sizes[STATE])
+        except ArchiveError as error:
+            self._refuse(error)
         if self._unreadable is not None:
             raise self._unreadable
         return Archive(self._name, "archive", meta, members, tuple(self._oddities))
@@ -578,14 +649,25 @@ class _ArchiveReader:
     def _odd(self, check: str, refused: bool, place: str, message: str) -> None:
         self._oddities.append(Oddity(check, refused, place, message))
 
+    def _refuse(self, error: ArchiveError) -> None:
+        if not self._survey:
+            raise error
+        self._oddities.append(Oddity.of(error))
+
     def _member(self, name: str, size: int, content: Iterator[memoryview]) -> None:
         if name not in (META, STATE, SUMS):
-            raise ArchiveError(
-                f"unexpected file {name!r:.200} in the archive",
-                "tar",
-                "a server refuses it: was it repacked?",
-                nomad=f"{_READING}unexpected file {json.dumps(name)} in snapshot",
+            self._refuse(
+                ArchiveError(
+                    f"unexpected file {name!r:.200} in the archive",
+                    "tar",
+                    "a server refuses it: was it repacked?",
+                    nomad=f"{_READING}unexpected file {json.dumps(name)} in snapshot",
+                    check="archive.member-unexpected",
+                )
             )
+            for _ in content:
+                pass
+            return
         if name in self._sizes:
             self._odd("archive.member-twice", False, name, "stands in the archive more than once")
         if name != STATE and size + len(self._documents[name]) > self._limits.document:
@@ -607,42 +689,58 @@ class _ArchiveReader:
         except RecordError as error:  # whether the container is damaged, which would explain it, is not known yet
             self._unreadable = error
 
-    def _check_hashes(self) -> None:
+    def _wrong_hashes(self) -> Iterator[ArchiveError]:
+        """What is wrong with the members and their hashes, in a server's order."""
         sums = self._documents[SUMS].decode("utf-8", "replace")
         for name in (META, STATE, SUMS):
             if name not in self._sizes:
                 # A server takes what is missing for empty, and so its hash for wrong.
                 words = f'hash check failed for "{name}"' if name in sums else f'file missing for "{META}"'
-                advice = "the archive is not whole: fetch it again"
-                raise ArchiveError(f"{name} is missing", "tar", advice, nomad=f"{_INTEGRITY}{words}")
+                error = ArchiveError(
+                    f"{name} is missing",
+                    "tar",
+                    "the archive is not whole: fetch it again",
+                    nomad=f"{_INTEGRITY}{words}",
+                    check="archive.member-missing",
+                )
+                if name == STATE:
+                    raise error
+                yield error
         listed = set()
         for number, line in enumerate(sums.splitlines(), 1):
             parts = line.split()
             if len(parts) < 2:
-                raise ArchiveError(f"line {number} is no hash and name", SUMS, "fetch the file again")
+                yield ArchiveError(
+                    f"line {number} is no hash and name", SUMS, "fetch the file again", check="archive.sums"
+                )
+                continue
             digest, name = parts[0].lower(), parts[1]
             if name not in self._hashes or name == SUMS:
-                raise ArchiveError(
+                yield ArchiveError(
                     f"names {name!r:.200}, which the archive lacks",
                     SUMS,
                     "was it repacked?",
                     nomad=f"{_INTEGRITY}list missing hash for {json.dumps(name)}",
+                    check="archive.sums",
                 )
+                continue
             if digest != self._hashes[name].hexdigest():
-                raise ArchiveError(
+                yield ArchiveError(
                     f"hash check failed: SHA-256 is {self._hashes[name].hexdigest()}, SHA256SUMS says {digest:.80}",
                     name,
                     "the content was altered or damaged: fetch it again, or use another copy",
                     nomad=f"{_INTEGRITY}hash check failed for {json.dumps(name)}",
+                    check="archive.hash",
                 )
             listed.add(name)
         for name in (META, STATE):
-            if name not in listed:
-                raise ArchiveError(
+            if name not in listed and name in self._sizes and SUMS in self._sizes:
+                yield ArchiveError(
                     f"has no hash for {name}",
                     SUMS,
                     "nothing vouches for it: use another copy",
                     nomad=f'{_INTEGRITY}file missing for "{name}"',
+                    check="archive.sums",
                 )
 
 
@@ -667,15 +765,15 @@ def parse_meta(data: bytes) -> dict[str, Any]:
     try:
         meta = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise ArchiveError(f"is not JSON ({error})", META, advice) from error
+        raise ArchiveError(f"is not JSON ({error})", META, advice, check="archive.meta") from error
     if not isinstance(meta, dict):
-        raise ArchiveError("is not a JSON object", META, advice)
+        raise ArchiveError("is not a JSON object", META, advice, check="archive.meta")
     for field, kind in _META_TYPES.items():
         if not isinstance(meta.get(field, kind()), kind) or isinstance(meta.get(field), bool):
-            raise ArchiveError(f"{field} is {meta[field]!r:.60}", META, advice)
+            raise ArchiveError(f"{field} is {meta[field]!r:.60}", META, advice, check="archive.meta")
     servers = (meta.get("Configuration") or {}).get("Servers") or []
     if not isinstance(servers, list) or not all(isinstance(server, dict) for server in servers):
-        raise ArchiveError(f"Servers is {servers!r:.60}", META, advice)
+        raise ArchiveError(f"Servers is {servers!r:.60}", META, advice, check="archive.meta")
     return meta
 
 
@@ -686,14 +784,22 @@ def _check_size(meta: Mapping[str, Any], size: int) -> None:
             META,
             "a server finds out only after the upload: use another copy",
             nomad=f"{_RAFT}failed to write snapshot, size didn't match ({size} != {meta['Size']})",
+            check="archive.size",
         )
 
 
 def _read_state(
-    pieces: Iterable[bytes], name: str, kind: str, meta: dict[str, Any], sink: Sink | None, limits: Limits
+    pieces: Iterable[bytes],
+    name: str,
+    kind: str,
+    meta: dict[str, Any],
+    sink: Sink | None,
+    limits: Limits,
+    survey: bool,
 ) -> Archive:
     """A state.bin by itself. Its CRC is checked where meta.json has one."""
     size, crc, digest = 0, 0, hashlib.sha256()
+    oddities: list[Oddity] = []
     with _Behind(digest.update) as hashing:
         for piece in pieces:
             hashing.write(piece)
@@ -704,13 +810,22 @@ def _read_state(
                 raise LimitError(f"has more than {limits.total:,} bytes", STATE, "raise Limits.total")
             if sink is not None:
                 sink.write(piece)
-    _check_size(meta, size)
-    if "CRC" in meta and meta["CRC"] != (found := base64.b64encode(crc.to_bytes(8, "big")).decode()):
-        raise ArchiveError(f"CRC is {found}, meta.json says {meta['CRC']!r:.60}", STATE, "use another copy")
-    return Archive(name, kind, meta, (Member(STATE, size, digest.hexdigest()),))
+    try:
+        _check_size(meta, size)
+        found = base64.b64encode(crc.to_bytes(8, "big")).decode()
+        if meta.get("CRC", found) != found:
+            what = f"CRC is {found}, meta.json says {meta['CRC']!r:.60}"
+            raise ArchiveError(what, STATE, "use another copy", check="archive.crc")
+    except ArchiveError as error:
+        if not survey:
+            raise
+        oddities.append(Oddity.of(error))
+    return Archive(name, kind, meta, (Member(STATE, size, digest.hexdigest()),), tuple(oddities))
 
 
-def _read_raft_directory(folder: Path, sink: Sink | None, limits: Limits, progress: Progress | None) -> Archive:
+def _read_raft_directory(
+    folder: Path, sink: Sink | None, limits: Limits, progress: Progress | None, survey: bool
+) -> Archive:
     copy, unfinished = find_raft_snapshot(folder)
     try:
         with (copy / META).open("rb") as file:
@@ -729,12 +844,12 @@ def _read_raft_directory(folder: Path, sink: Sink | None, limits: Limits, progre
                         progress(done, size)
                     yield piece
 
-        found = _read_state(pieces(), str(copy), "raft directory", meta, sink, limits)
+        found = _read_state(pieces(), str(copy), "raft directory", meta, sink, limits, survey)
     except SnapshotError as error:
         raise error.at(copy.name) if copy != folder else error from error.__cause__
     passed_over = "was never finished, and is passed over"
-    oddities = tuple(Oddity("archive.unfinished-copy", False, str(path), passed_over) for path in unfinished)
-    return Archive(found.source, found.kind, found.meta, found.members, oddities)
+    oddities = [Oddity("archive.unfinished-copy", False, str(path), passed_over) for path in unfinished]
+    return Archive(found.source, found.kind, found.meta, found.members, (*found.oddities, *oddities))
 
 
 def find_raft_snapshot(folder: Path) -> tuple[Path, list[Path]]:
@@ -803,9 +918,7 @@ def write_to(file: IO[bytes], meta: Mapping[str, Any], state: Iterable[bytes | m
 def _write_member(
     out: _Gzip, name: str, size: int, stamp: int, pieces: Iterable[bytes | memoryview], digest: Any = None
 ) -> None:
-    info = tarfile.TarInfo(name)
-    info.size, info.mode, info.mtime = size, 0o600, stamp
-    out.write(_as_go(info.tobuf(tarfile.PAX_FORMAT)))
+    out.write(_go_header(name, size, stamp))
     written = 0
     for piece in pieces:
         written += len(piece)
@@ -817,9 +930,11 @@ def _write_member(
     out.write(bytes(-size % BLOCK))
 
 
-def _as_go(header: bytes) -> bytes:
-    """A tar header with device numbers of zero, as Go has them where Python has nothing, and the checksum for that."""
-    blocks = bytearray(header)
+def _go_header(name: str, size: int, stamp: int) -> bytes:
+    """A tar header as Go writes it: with device numbers of zero where Python has nothing, and the checksum for that."""
+    info = tarfile.TarInfo(name)
+    info.size, info.mode, info.mtime = size, 0o600, stamp
+    blocks = bytearray(info.tobuf(tarfile.PAX_FORMAT))
     block = memoryview(blocks)[-BLOCK:]  # of the member itself: a PAX header may stand ahead
     block[329:345] = b"0000000\0" * 2
     block[148:156] = b" " * 8
@@ -835,7 +950,7 @@ class _Gzip:
         self._deflate = zlib.compressobj(6, zlib.DEFLATED, -zlib.MAX_WBITS)
         self._crc = 0
         self._size = 0
-        file.write(b"\x1f\x8b\x08\0\0\0\0\0\0\xff")
+        file.write(GO_GZIP)
 
     def write(self, data: bytes | memoryview) -> None:
         self._crc = zlib.crc32(data, self._crc)
