@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from snapkit.format.archive import Limits
     from snapkit.state.snapshot import Snapshot
     from snapkit.state.snapshot import open_snapshot as open
+    from snapkit.state.verify import verify
 
-__all__ = ["Client", "Limits", "Snapshot", "SnapshotError", "__version__", "open", "serve"]
+__all__ = ["Client", "Limits", "Snapshot", "SnapshotError", "__version__", "open", "serve", "verify"]
 
 # Looked up when first used, so that the command does not wait for pandas where it needs none.
 _LAZY = {
@@ -24,6 +25,7 @@ _LAZY = {
     "Snapshot": ("snapkit.state.snapshot", "Snapshot"),
     "open": ("snapkit.state.snapshot", "open_snapshot"),
     "serve": ("snapkit.cluster.server", "serve"),
+    "verify": ("snapkit.state.verify", "verify"),
 }
 
 

@@ -1,0 +1,206 @@
+"""Verify: is it whole, is it consistent, will it restore, and where?"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import os
+import re
+from datetime import datetime
+from pathlib import Path
+
+from snapkit.errors import ArchiveError, LimitError, RecordError, SnapshotError, SourceError
+from snapkit.format import archive
+from snapkit.format.archive import DEFAULT_LIMITS, Archive, Limits, Progress, Source
+from snapkit.format.records import Framer
+from snapkit.state.release import parse
+from snapkit.state.report import Finding, Report
+from snapkit.state.secrets import masker
+from snapkit.state.snapshot import Snapshot, open_snapshot
+from snapkit.state.store import Store
+from snapkit.state.verify import container, records, references, restore  # noqa: F401 - they register their checks
+from snapkit.state.verify.registry import CHECKS, LEVELS, Check
+from snapkit.state.verify.subject import Subject
+
+__all__ = ["CHECKS", "LEVELS", "Check", "verify"]
+
+MOST = 20  # findings of one check
+
+
+def verify(
+    src: Source,
+    target: str | None = None,
+    *,
+    keystore: str | os.PathLike[str] | None = None,
+    digest: str | None = None,
+    against: Source | Snapshot | None = None,
+    level: str = LEVELS[-1],
+    now: datetime | None = None,
+    most: int = MOST,
+    limits: Limits = DEFAULT_LIMITS,
+    progress: Progress | None = None,
+) -> Report:
+    """Check a snapshot in one pass over its bytes: all that a server checks on a restore, and what it does not.
+
+    Args:
+        src: Anything that `open()` takes.
+        target: The release to be restored into, such as `1.6.2`, or `2.0.5+ent` for an Enterprise server. By default
+            the one that wrote it.
+        keystore: A copy of a server's keystore folder: the root keys that are at hand besides the archive's own.
+        digest: What the archive's SHA-256 should be: hex, or a Digest header's value.
+        against: An earlier snapshot of the same cluster.
+        level: How far to go: `archive`, `framing`, `records` or `references`; each has those before it.
+        now: When it is, for a note on the archive's age.
+        most: How many findings of one check to list; one more then says that there is more.
+        limits: Bounds against hostile input.
+        progress: Called with the bytes read so far and in all.
+
+    Raises:
+        SourceError: There is nothing to read.
+        SnapshotError: An argument makes no sense.
+    """
+    if level not in LEVELS:
+        raise SnapshotError(f"is no level {level!r:.40}", "level", f"there are {', '.join(LEVELS)}")
+    wanted = _digest(digest) if digest is not None else None
+    release, enterprise = _release(target) if target is not None else (None, False)
+    levels = LEVELS[: LEVELS.index(level) + 1]
+    reading = _Reading(src, limits, progress, levels)
+    try:
+        subject = Subject(
+            reading.archive,
+            reading.snapshot,
+            path=Path(src) if isinstance(src, str | os.PathLike) and "://" not in os.fspath(src) else None,
+            target=release,
+            enterprise=enterprise,
+            keystore=keystore,
+            digest=_sha256(src) if wanted is not None else None,
+            wanted_digest=wanted,
+            now=now,
+        )
+        if against is None:
+            found = reading.found + _run(subject, levels, most)
+        else:
+            with against if isinstance(against, Snapshot) else open_snapshot(against) as earlier:
+                subject.against = earlier
+                found = reading.found + _run(subject, levels, most)
+        ranges = reading.snapshot.meta.version_range if reading.snapshot is not None else ""
+        snapshot_id = str(reading.archive.meta.get("ID", ""))
+        members = reading.archive.members
+        return Report(archive.describe(src), tuple(found), target or "", snapshot_id, ranges, members, levels)
+    finally:
+        reading.close()
+
+
+class _Reading:
+    """The one pass: the container surveyed, the state framed and kept, and what came up on the way."""
+
+    def __init__(self, src: Source, limits: Limits, progress: Progress | None, levels: tuple[str, ...]) -> None:
+        self.found: list[Finding] = []
+        self.snapshot: Snapshot | None = None
+        self.archive = Archive(archive.describe(src), "archive", {}, ())
+        self._store = Store()
+        self._framer = Framer(max_record=limits.record, max_records=limits.records)
+        self._broken: SnapshotError | None = None
+        try:
+            self._read(src, limits, progress, levels)
+        except BaseException:
+            self._store.close()
+            raise
+
+    def write(self, chunk: bytes | memoryview) -> None:
+        """Take state.bin as it passes: what can't be framed ends the framing, and not the pass."""
+        if self._broken is None:
+            try:
+                self._framer.write(chunk)
+                self._store.write(chunk)
+            except (RecordError, LimitError) as error:
+                self._broken = error
+
+    def close(self) -> None:
+        if self.snapshot is not None:
+            self.snapshot.close()
+        self._store.close()
+
+    def _read(self, src: Source, limits: Limits, progress: Progress | None, levels: tuple[str, ...]) -> None:
+        try:
+            sink = self if "framing" in levels else None
+            self.archive = archive.read(src, sink, limits=limits, progress=progress, survey=True)
+        except SourceError:
+            raise
+        except LimitError as error:
+            self._add("archive.limit", error.where, error.what, error.advice)
+            return
+        except ArchiveError as error:
+            self._add(error.check, error.where, error.what, error.advice)
+            return
+        for oddity in self.archive.oddities:
+            self._add(oddity.check, oddity.place, oddity.message, oddity.advice)
+        if "framing" in levels:
+            self._frame()
+
+    def _frame(self) -> None:
+        if self._broken is None:
+            try:
+                self._framer.close()
+            except RecordError as error:
+                self._broken = error
+        if self._broken is not None:
+            broken = self._broken
+            header = "header" in broken.where or "no state of Nomad" in broken.what
+            check = "state.limit" if isinstance(broken, LimitError) else "state.header" if header else "state.framing"
+            self._add(check, broken.where, broken.what, broken.advice)
+            return
+        assert self._framer.index is not None
+        sizes = {byte: tally.bytes for byte, tally in self._framer.tallies.items()}
+        self.snapshot = Snapshot(self.archive, self._framer.index, sizes, self._store, masker())
+
+    def _add(self, check: str, place: str, message: str, advice: str) -> None:
+        declared = CHECKS[check]
+        self.found.append(Finding(check, declared.severity, place, message, advice or declared.advice))
+
+
+def _run(subject: Subject, levels: tuple[str, ...], most: int) -> list[Finding]:
+    found: list[Finding] = []
+    for check in CHECKS.values():
+        if check.run is None or check.level not in levels or (check.level != "archive" and subject.snapshot is None):
+            continue
+        for count, (place, message) in enumerate(check.run(subject)):
+            if count == most:
+                more = f"there is more of it; the first {most:,} are listed"
+                found.append(Finding(check.id, check.severity, "and so on", more, check.advice))
+                break
+            found.append(Finding(check.id, check.severity, place, message, check.advice))
+    return found
+
+
+def _release(target: str) -> tuple[tuple[int, ...], bool]:
+    match = re.fullmatch(r"v?(\d{1,4}(?:\.\d{1,4}){1,2})(\+ent)?", target)
+    if match is None:
+        raise SnapshotError(f"is no release {target!r:.40}", "target", "give one such as 1.6.2 or 2.0.5+ent")
+    version = parse(match[1])
+    return (*version, 0)[:3], match[2] is not None
+
+
+def _digest(text: str) -> bytes:
+    value = text.strip()
+    value = value[8:] if value.lower().startswith("sha-256=") else value
+    try:
+        raw = (
+            bytes.fromhex(value) if re.fullmatch(r"[0-9a-fA-F]{64}", value) else base64.b64decode(value, validate=True)
+        )
+    except (ValueError, binascii.Error):
+        raw = b""
+    if len(raw) != 32:
+        raise SnapshotError("is no SHA-256", "digest", "give 64 hex digits, or a Digest header's sha-256=…")
+    return raw
+
+
+def _sha256(src: Source) -> bytes | None:
+    """The SHA-256 of a file or bytes; None of what can't be read twice."""
+    if isinstance(src, bytes | bytearray | memoryview):
+        return hashlib.sha256(src).digest()
+    if isinstance(src, str | os.PathLike) and "://" not in os.fspath(src) and Path(src).is_file():
+        with Path(src).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    return None
