@@ -9,6 +9,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import msgpack
 
@@ -49,6 +50,11 @@ class Index:
         """Where the msgpack value of a record stands in state.bin."""
         following = record + 1
         return slice(self.starts[record] + 1, self.starts[following] if following < len(self.starts) else self.end)
+
+    def values(self) -> Iterator[slice]:
+        """Where the msgpack value of each record stands in state.bin, in order."""
+        for start, following in pairwise([*self.starts, self.end]):
+            yield slice(start + 1, following)
 
     def values_of_type(self, byte: int) -> Iterator[slice]:
         """Where the msgpack values of the records of one type stand in state.bin, in order."""

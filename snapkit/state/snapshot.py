@@ -447,8 +447,13 @@ class Snapshot:
 
     def raw(self) -> Iterator[tuple[int, memoryview]]:
         """Each record's type byte and msgpack value, in the order of the stream."""
-        for record, byte in enumerate(self._index.types):
-            yield byte, self._packed(record)
+        state = memoryview(self._store.bytes)
+        return zip(self._index.types, map(state.__getitem__, self._index.values()), strict=True)
+
+    @property
+    def type_bytes(self) -> bytes:
+        """The type byte of each record, in the order of the stream."""
+        return bytes(self._index.types)
 
     @property
     def header(self) -> bytes:

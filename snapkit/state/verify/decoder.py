@@ -58,10 +58,10 @@ def _struct(name: str, above: tuple[str, ...] = ()) -> Any:
         (f"field_{i}", _annotation(field.type, (*above, name)), None) for i, field in enumerate(fields(name).values())
     ]
     names = {f"field_{i}": field for i, field in enumerate(fields(name))}
-    return msgspec.defstruct(name.replace(".", "_"), definitions, rename=names, forbid_unknown_fields=False)
+    return msgspec.defstruct(name.replace(".", "_"), definitions, rename=names, gc=False)
 
 
 @cache
-def decoder(struct: str) -> msgspec.msgpack.Decoder[Any] | None:
-    """What decodes a record as this struct; None for a struct that is not known."""
-    return msgspec.msgpack.Decoder(_struct(struct)) if fields(struct) else None
+def decoder(struct: str) -> msgspec.msgpack.Decoder[Any]:
+    """What decodes a record as this struct."""
+    return msgspec.msgpack.Decoder(_struct(struct))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Any, cast
 
 import msgspec
 import pandas as pd
 
 from snapkit.errors import RecordError
-from snapkit.format.schema import BY_BYTE, BY_TABLE, TIME_TABLE, TYPES, Type, fields, record_type, type_name
+from snapkit.format.schema import BY_TABLE, TIME_TABLE, TYPES, Type, fields, record_type, type_name
 from snapkit.format.values import split_list, unpack, walk
 from snapkit.state.verify.decoder import decoder
 from snapkit.state.verify.registry import Found, check, declare
@@ -23,6 +23,8 @@ declare("state.header", "error", "framing", "The state does not begin with a hea
 declare("state.limit", "error", "framing", "A record, or their number, passes a limit.", "raise it if it is genuine")
 
 INDEXES = ("CreateIndex", "ModifyIndex")
+
+_TIME_TABLE = decoder(BY_TABLE["time_table"].struct)
 
 #: The order that servers write types in (the format guide, section 2); Enterprise's are not known one by one.
 ORDER = (
@@ -114,8 +116,8 @@ ALWAYS: Mapping[str, tuple[int, ...]] = {
 }
 
 
-def _record(subject: Subject, number: int, byte: int) -> str:
-    return f"state.bin record {number + 1:,} ({type_name(byte)})"
+def _record(subject: Subject, number: int) -> str:
+    return f"state.bin record {number + 1:,} ({type_name(subject.state.type_bytes[number])})"
 
 
 def name_of(key: object) -> str:
@@ -169,11 +171,7 @@ def time_table(subject: Subject) -> Iterator[Found]:
     "a server takes them; ask who made the archive",
 )
 def order(subject: Subject) -> Iterator[Found]:
-    runs: list[int] = []
-    for byte, _ in subject.state.raw():
-        if not runs or runs[-1] != byte:
-            runs.append(byte)
-    known = [byte for byte in runs if byte in ORDER]
+    known = [byte for byte, _ in groupby(subject.state.type_bytes) if byte in ORDER]
     for earlier, later in pairwise(known):
         if ORDER.index(earlier) >= ORDER.index(later):
             yield f"table {record_type(later).table}", f"{type_name(later)} records stand behind {type_name(earlier)}'s"
@@ -190,38 +188,37 @@ def order(subject: Subject) -> Iterator[Found]:
     _EARLIER,
 )
 def field_type(subject: Subject) -> Iterator[Found]:
+    decoders = {kind.byte: decoder(kind.struct) for kind in TYPES if kind.byte != TIME_TABLE}
     for number, (byte, packed) in enumerate(subject.state.raw()):
-        kind = BY_BYTE.get(byte)
-        decode = decoder(kind.struct) if kind is not None else None
-        if kind is None or decode is None:
-            continue
+        decode = decoders.get(byte)
         try:
-            for value in split_list(packed) if byte == TIME_TABLE else (packed,):
-                decode.decode(value)
+            if decode is not None:
+                decode.decode(packed)
+            elif byte == TIME_TABLE:
+                for entry in split_list(packed):
+                    _TIME_TABLE.decode(entry)
         except UnicodeDecodeError:
             subject.odd_text.append(number)
         except RecursionError:
             subject.too_deep.append(number)
         except (msgspec.MsgspecError, RecordError) as error:
-            subject.unreadable.add(kind.table)
-            if packed[:1] and not (0x80 <= packed[0] <= 0x8F or packed[0] in (0xDE, 0xDF)) and byte != TIME_TABLE:
-                subject.no_maps.append(number)
+            subject.unreadable.add(record_type(byte).table)
+            if byte == TIME_TABLE or 0x80 <= packed[0] <= 0x8F or packed[0] in (0xDE, 0xDF):
+                yield _record(subject, number), str(error).replace("`", "'")
             else:
-                yield _record(subject, number, byte), f"{error}".replace("`", "'")
+                subject.no_maps.append(number)
 
 
 @check("state.not-a-map", "error", "records", "A record is no map of fields: a server panics on it.", _EARLIER)
 def not_a_map(subject: Subject) -> Iterator[Found]:
-    types = [byte for byte, _ in subject.state.raw()] if subject.no_maps else []
     for number in subject.no_maps:
-        yield _record(subject, number, types[number]), "it is no map of fields"
+        yield _record(subject, number), "it is no map of fields"
 
 
 @check("state.depth", "error", "records", "A record is nested too deep to be read.", _EARLIER)
 def depth(subject: Subject) -> Iterator[Found]:
-    types = [byte for byte, _ in subject.state.raw()] if subject.too_deep else []
     for number in subject.too_deep:
-        yield _record(subject, number, types[number]), "it is nested too deep"
+        yield _record(subject, number), "it is nested too deep"
 
 
 @check(
@@ -237,7 +234,7 @@ def odd_text(subject: Subject) -> Iterator[Found]:
         return
     for number, (byte, packed) in enumerate(subject.state.raw()):
         if number in wanted:
-            yield _record(subject, number, byte), _not_utf8(byte, packed)
+            yield _record(subject, number), _not_utf8(byte, packed)
 
 
 def _not_utf8(byte: int, packed: memoryview) -> str:

@@ -16,6 +16,7 @@ Found: TypeAlias = tuple[str, str]
 Run: TypeAlias = "Callable[[Subject], Iterator[Found]]"
 
 LEVELS = ("archive", "framing", "records", "references")
+REHEARSAL = "rehearsal"  # what takes a real server: cluster/rehearse.py
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class Check:
     Attributes:
         id: Stable: scripts rely on it.
         severity: Of what it finds.
-        level: Of `LEVELS`.
+        level: Of `LEVELS`, or `REHEARSAL`.
         title: What it finds, as one sentence.
         advice: What to do, as one sentence.
         run: What finds it; None where that comes up as the container or the stream is read.
@@ -40,6 +41,20 @@ class Check:
 
 
 CHECKS: dict[str, Check] = {}
+
+
+def markdown() -> str:
+    """docs/checks.md: every check by level, in the order in which they run."""
+    lines = [
+        "# Checks",
+        "",
+        "What `snapkit verify` looks for. Made from the code: `python -m snapkit.state.verify > docs/checks.md`.",
+        "An error: it would not restore, or data would be lost. A warning: it restores with surprises.",
+    ]
+    for level in (*LEVELS, REHEARSAL):
+        lines += ["", f"## {level}", "", "| id | severity | what it finds | what to do |", "| --- | --- | --- | --- |"]
+        lines += [f"| `{c.id}` | {c.severity} | {c.title} | {c.advice} |" for c in CHECKS.values() if c.level == level]
+    return "\n".join(lines) + "\n"
 
 
 def declare(check_id: str, severity: Severity, level: str, title: str, advice: str) -> None:

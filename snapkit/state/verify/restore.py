@@ -6,8 +6,17 @@ from collections.abc import Iterator
 
 from snapkit.format.schema import BY_BYTE, table_type
 from snapkit.state.release import parse
-from snapkit.state.verify.registry import Found, check
+from snapkit.state.verify.registry import Found, check, declare
 from snapkit.state.verify.subject import Subject
+
+for _id, _severity, _title, _advice in (
+    ("rehearse.refused", "error", "A real server refused it.", "read the server's words"),
+    ("rehearse.died", "error", "A real server died of it, or has no leader since.", "do not restore it anywhere"),
+    ("rehearse.unclear", "error", "A real server answered an error and may have swapped its state.", "read its words"),
+    ("rehearse.missing", "error", "A real server took it, and lacks a record of it.", "do not rely on this archive"),
+    ("rehearse.changed", "warning", "A real server took it, and has a record otherwise.", "compare the two"),
+):
+    declare(_id, _severity, "rehearsal", _title, _advice)  # type: ignore[arg-type] # literals, as a tuple's items
 
 ENTERPRISE = 65  # the first type byte of Nomad Enterprise
 DROPPED = {"vault_accessors": (1, 10), "si_token_accessors": (1, 10)}

@@ -85,9 +85,7 @@ class Subject:
 
     @cached_property
     def release(self) -> tuple[int, ...]:
-        """The target, or the oldest release that can have written it."""
-        if self.target is not None:
-            return self.target
+        """The oldest release that can have written it."""
         low = self.state.meta.version_range.partition(",")[0].lstrip(">=")
         return parse(low) if low[:1].isdigit() else (0,)
 
