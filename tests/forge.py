@@ -57,6 +57,15 @@ def state(*records: bytes) -> bytes:
     return b"\x80" + b"".join(records)
 
 
+#: As little as a server needs: what every state has from the start.
+LITTLE = state(
+    record(2, {"Key": "jobs", "Value": 7}),
+    record(0, {"ID": "n1", "Name": "client1", "NodePool": "default"}),
+    record(28, {"Name": "default"}),
+    record(64, {"Name": "default"}),
+    record(13, {"SchedulerAlgorithm": "binpack"}),
+)
+
 # -- the container
 
 

@@ -400,14 +400,14 @@ class Client:
         what = f"the archive arrived altered: its SHA-256 is {fetched.base64}, its Digest header says {announced}"
         return DigestError(what, self.address, "save it again; does a proxy stand between?")
 
-    def restore(self, src: Source, *, progress: Progress | None = None) -> Archive:
+    def restore(self, src: Source, *, force: bool = False, progress: Progress | None = None) -> Archive:
         """Replace the cluster's whole state, ACL tokens included, by an archive's.
 
-        The archive is checked to its end before the first byte goes out, and it is those bytes that go out. Nothing is
-        sent twice.
+        The archive is verified before the first byte goes out, and those bytes go out. Nothing is sent twice.
 
         Args:
             src: A path or URL of an archive, its bytes or a binary stream.
+            force: Send it though verify finds errors in its state. A container that is damaged is never sent.
             progress: Called with the bytes sent so far and in all.
 
         Returns:
@@ -425,6 +425,8 @@ class Client:
             found = _checked(checked)
             if found.kind != "archive":
                 raise NotAnArchiveError(f"is a {found.kind}, no archive", checked.name, _how_to_archive(checked.name))
+            if not force:
+                self._verify(file, checked.name)
             if not self.leader():  # also: a cluster out of reach or TLS that fails should show before an upload begins
                 raise NoLeaderError("has no leader, which a restore needs", self.address, "wait for an election")
             upload = _Upload(file, checked.name, checked.done, progress)
@@ -432,6 +434,16 @@ class Client:
             if upload.digest != checked.digest:
                 raise self._unclear(f"took other bytes than were checked: {checked.name} changed meanwhile")
         return found
+
+    def _verify(self, file: IO[bytes], name: str) -> None:
+        """Refuse what verify has errors about: servers take some of it, and do not survive it."""
+        from snapkit.state.verify import verify  # pandas, which a refused container need not wait for
+
+        file.seek(0)
+        error = next((finding for finding in verify(file).found if finding.severity == "error"), None)
+        if error is not None:
+            advice = f"{error.advice} (`snapkit verify` tells all, force sends it all the same)"
+            raise SnapshotError(error.message, f"{name}: {error.place}", advice)
 
     def _upload(self, upload: _Upload) -> None:
         try:

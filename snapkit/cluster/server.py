@@ -39,6 +39,7 @@ from snapkit.format.archive import Source, describe
 from snapkit.state.acl import Authority, Identity, TokenExpiredError, TokenNotFoundError
 from snapkit.state.edit import edited, stamp
 from snapkit.state.snapshot import Snapshot, open_snapshot
+from snapkit.state.verify import verify
 
 try:
     import uvicorn
@@ -331,7 +332,7 @@ class ServedCluster:
             raise _refused(error.nomad) from error
         except SnapshotError as error:
             raise _refused(f"{error} (a real leader panics here)") from error
-        words = _oddity(state.snapshot)
+        words = _oddity(state.snapshot) or _deadly(state.file)
         if words:
             state.snapshot.close()
             raise _refused(words)
@@ -489,6 +490,16 @@ def _oddity(snapshot: Snapshot) -> str | None:
     for oddity in snapshot.archive.oddities:
         if oddity.refused:
             return "gzip: invalid header" if oddity.check == "archive.gzip-trailing" else oddity.message
+    return None
+
+
+def _deadly(file: IO[bytes]) -> str | None:
+    """What a server takes in and does not survive."""
+    file.seek(0)
+    deadly = {"state.field-type", "state.not-a-map", "state.depth", "state.event-sink", "target.unknown-type"}
+    for finding in verify(file, NEWEST, level="records").found:
+        if finding.check in deadly:
+            return f"{finding.place}: {finding.message} (a real leader panics here)"
     return None
 
 

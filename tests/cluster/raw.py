@@ -126,7 +126,7 @@ def listening(*answers: Answer, leader: Answer | None = LEADER, read_body: bool 
 def large(megabytes: int = 3) -> bytes:
     """A whole archive that does not compress."""
     noise = b"".join(_noise(i) for i in range(megabytes * 32))
-    return forge.archive(forge.state(forge.record(0, {"ID": "n1", "Noise": noise})))
+    return forge.archive(forge.LITTLE + forge.record(0, {"ID": "n2", "NodePool": "default", "Noise": noise}))
 
 
 def _noise(seed: int) -> bytes:

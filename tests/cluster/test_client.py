@@ -9,6 +9,7 @@ import io
 import json
 import logging
 import os
+import re
 import pickle
 import socket
 import stat
@@ -49,7 +50,7 @@ from .raw import Raw, http, large, listening, reset, silent
 
 MONDAY = path_of("v2.0.5/monday").read_bytes()
 FRIDAY = path_of("v2.0.5/friday").read_bytes()
-STATE = forge.state(forge.record(2, {"Key": "jobs", "Value": 7}), forge.record(0, {"ID": "n1", "Name": "client1"}))
+STATE = forge.LITTLE
 SMALL = forge.archive(STATE)
 LARGE = large()
 TOKEN = "c0ffee00-5ec7-e7aa-b1de-0123456789ab"
@@ -1316,3 +1317,24 @@ def test_saving_a_gigabyte_takes_little_memory(tmp_path: Path) -> None:
     assert saved == (tmp_path / "a.snap").stat().st_size > size - (1 << 21)
     (tmp_path / "a.snap").unlink()
     assert more < 64 << 20
+
+
+# -- verified before it is sent
+
+
+def test_what_a_server_would_not_survive_is_not_sent(raw: Callable[..., Raw], tmp_path: Path) -> None:
+    server = raw(http())
+    for state, place in [
+        (STATE + forge.record(0, {"ID": 5}), "state.bin record 6 (Node)"),
+        (STATE + forge.record(20, {"ID": "sink"}), "table event_sinks"),
+        (STATE.replace(forge.record(64, {"Name": "default"}), b""), "table namespaces"),
+    ]:
+        with pytest.raises(SnapshotError, match=re.escape(place)):
+            Client(server.address).restore(forge.archive(state))
+    assert server.heard == []
+
+
+def test_it_is_sent_all_the_same_when_forced(raw: Callable[..., Raw]) -> None:
+    server = raw(http())
+    Client(server.address).restore(forge.archive(STATE + forge.record(0, {"ID": 5})), force=True)
+    assert [heard.method for heard in server.heard] == ["GET", "PUT"]
