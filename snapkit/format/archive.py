@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import os
+import string
 import tarfile
 import threading
 import zlib
@@ -160,7 +161,7 @@ def read(
     try:
         if isinstance(source, str | os.PathLike) and Path(source).is_dir():
             return _read_raft_directory(Path(source), sink, limits, progress, survey)
-        with _opened(source) as stream:
+        with opened(source) as stream:
             return _read_stream(stream, name, _size(source), sink, limits, progress, survey)
     except SnapshotError as error:
         raise error.at(name) from error.__cause__
@@ -180,7 +181,8 @@ def describe(source: Source) -> str:
 
 
 @contextmanager
-def _opened(source: Source) -> Iterator[IO[bytes]]:
+def opened(source: Source) -> Iterator[IO[bytes]]:
+    """A source that is no directory, as a stream; closed again if it was opened here."""
     if isinstance(source, bytes | bytearray | memoryview):
         yield io.BytesIO(source)
     elif not isinstance(source, str | os.PathLike):
@@ -487,7 +489,7 @@ class _Tar:
                 return
             header = self._header(block, start)
             self._compare_with_go(header, block, start)
-            if header.type in (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK):
+            if header.type in (tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK):
                 extension |= self._extension(header, start)
                 continue
             name, size = extension.get("path", header.name), header.size
@@ -520,7 +522,8 @@ class _Tar:
             return
         place = f"tar byte {start:,}"
         if header.type not in (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.XHDTYPE, tarfile.XGLTYPE):
-            self._odd("archive.member-type", False, place, f"{header.name!r:.60} is no plain file")
+            contiguous = header.type == tarfile.CONTTYPE  # which Go takes for a plain one
+            self._odd("archive.member-type", not contiguous, place, f"{header.name!r:.60} is no plain file")
         elif block != _go_header(header.name, header.size, int(header.mtime)):
             self._odd("archive.tar-format", False, place, "the tar header is not as Nomad writes it")
 
@@ -587,6 +590,7 @@ class _Tar:
                     f"tar byte {self.offset:,}",
                     "the archive was cut short: fetch it again",
                     nomad=f"{_READING}failed to read or write snapshot data: unexpected EOF",
+                    check="archive.truncated",
                 )
             left -= len(piece)
             yield piece
@@ -638,8 +642,9 @@ class _ArchiveReader:
             self._refuse(wrong)
         meta: dict[str, Any] = {}
         try:
-            meta = parse_meta(bytes(self._documents[META])) if META in self._sizes else {}
-            _check_size(meta, self._sizes[STATE])
+            if META in self._sizes:
+                meta = parse_meta(bytes(self._documents[META]))
+                _check_size({"Size": 0, **meta}, self._sizes.get(STATE, 0))
         except ArchiveError as error:
             self._refuse(error)
         if self._unreadable is not None:
@@ -669,7 +674,8 @@ class _ArchiveReader:
                 pass
             return
         if name in self._sizes:
-            self._odd("archive.member-twice", False, name, "stands in the archive more than once")
+            # A server decodes meta.json each time, and an empty one is none.
+            self._odd("archive.member-twice", name == META, name, "stands in the archive more than once")
         if name != STATE and size + len(self._documents[name]) > self._limits.document:
             raise LimitError(f"has {size:,} bytes, more than the {self._limits.document:,} allowed", name)
         self._sizes[name] = self._sizes.get(name, 0) + size
@@ -703,13 +709,11 @@ class _ArchiveReader:
                     nomad=f"{_INTEGRITY}{words}",
                     check="archive.member-missing",
                 )
-                if name == STATE:
-                    raise error
                 yield error
         listed = set()
         for number, line in enumerate(sums.splitlines(), 1):
             parts = line.split()
-            if len(parts) < 2:
+            if len(parts) < 2 or set(parts[0]) - set(string.hexdigits):
                 yield ArchiveError(
                     f"line {number} is no hash and name", SUMS, "fetch the file again", check="archive.sums"
                 )
@@ -755,6 +759,10 @@ _META_TYPES: dict[str, type] = {
 }
 
 
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number")
+
+
 def parse_meta(data: bytes) -> dict[str, Any]:
     """meta.json as a dict.
 
@@ -763,15 +771,19 @@ def parse_meta(data: bytes) -> dict[str, Any]:
     """
     advice = "it is not as Nomad writes it: use another copy"
     try:
-        meta = json.loads(data)
+        # Python would take other encodings, and constants that JSON does not have.
+        meta = json.loads(data.decode(), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise ArchiveError(f"is not JSON ({error})", META, advice, check="archive.meta") from error
     if not isinstance(meta, dict):
         raise ArchiveError("is not a JSON object", META, advice, check="archive.meta")
     for field, kind in _META_TYPES.items():
-        if not isinstance(meta.get(field, kind()), kind) or isinstance(meta.get(field), bool):
-            raise ArchiveError(f"{field} is {meta[field]!r:.60}", META, advice, check="archive.meta")
-    servers = (meta.get("Configuration") or {}).get("Servers") or []
+        value = meta.get(field, kind())
+        outside = isinstance(value, int) and not 0 <= value < 2**64
+        if not isinstance(value, kind) or isinstance(value, bool) or outside:
+            raise ArchiveError(f"{field} is {value!r:.60}", META, advice, check="archive.meta")
+    servers = meta.get("Configuration", {}).get("Servers")
+    servers = [] if servers is None else servers
     if not isinstance(servers, list) or not all(isinstance(server, dict) for server in servers):
         raise ArchiveError(f"Servers is {servers!r:.60}", META, advice, check="archive.meta")
     return meta

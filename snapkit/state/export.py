@@ -21,6 +21,9 @@ from snapkit.errors import SnapshotError, SourceError
 from snapkit.files import publish, refuse_existing, temporary_name
 from snapkit.state.snapshot import Snapshot
 
+SALVAGED = "SALVAGED.txt"
+NOTE = "_snapkit_salvage"
+
 Write = Callable[[Snapshot, str, Path, bool], int]
 
 
@@ -70,6 +73,9 @@ def export(
     A `.sqlite`, `.db` or `.duckdb` file takes all tables. A `.csv`, `.jsonl` or `.parquet` file takes one table;
     any other target is a folder with a file for each table. Nested fields are JSON as Nomad has it.
 
+    What was salvaged never looks whole: a folder has a SALVAGED.txt, a database a table `_snapkit_salvage`, Parquet
+    files the metadata `snapkit.salvage`, and the name of a file by itself must have "salvaged" in it.
+
     Args:
         snapshot: The open snapshot.
         target: The file or folder; there only when it is whole.
@@ -81,7 +87,8 @@ def export(
 
     Raises:
         TargetExistsError: The target is there.
-        SnapshotError: The format is not known, or its library is not installed.
+        SnapshotError: The format is not known, or its library is not installed; or a file would not show that its
+            table was salvaged.
     """
     target = Path(target)
     chosen = list(tables) if tables is not None else list(snapshot.tables.index)
@@ -98,6 +105,9 @@ def export(
     if len(chosen) != 1:
         advice = "name one with --table, or a folder or a .sqlite or .duckdb file"
         raise SnapshotError(f"holds one table, and {len(chosen)} are to be exported", str(target), advice)
+    if snapshot.salvage is not None and "salvaged" not in target.name.lower():
+        advice = f"call it {target.stem}.salvaged{target.suffix}, or export to a folder or database"
+        raise SnapshotError("would not show that the snapshot was salvaged", str(target), advice)
     refuse_existing(target, overwrite)
     with temporary_name(target) as temporary:
         rows = _TABLE_FORMATS[form](snapshot, chosen[0], temporary, reveal)
@@ -118,6 +128,10 @@ def _to_folder(snapshot: Snapshot, tables: Sequence[str], target: Path, form: st
             path = temporary / name
             path.touch(0o600)
             exported.append(Exported(table, _TABLE_FORMATS[form](snapshot, table, path, reveal), target / name))
+        if snapshot.salvage is not None:
+            note = temporary / SALVAGED
+            note.touch(0o600)
+            note.write_text("".join(f"{name}: {value}\n" for name, value in _account(snapshot).items()), "utf-8")
         temporary.rename(target)
         return exported
     finally:
@@ -133,6 +147,29 @@ def _to_database(
         temporary.chmod(0o600)
         publish(temporary, target, overwrite)
     return [Exported(table, count, target) for table, count in zip(tables, rows, strict=True)]
+
+
+def _account(snapshot: Snapshot) -> dict[str, str]:
+    """What was salvaged and what was lost, to go with what is exported; empty if the source was whole."""
+    account = snapshot.salvage
+    if account is None:
+        return {}
+    of = "unknown" if account.bytes_total is None else str(account.bytes_total)
+    return {
+        "salvaged": str(account),
+        "source": snapshot.archive.source,
+        "reason": account.reason,
+        "vouched": "yes" if account.vouched else "no: records may be altered",
+        "evidence": account.evidence or "none",
+        "bytes_total": of,
+        "bytes_kept": str(account.bytes_kept),
+        "bytes_lost": str(account.bytes_lost),
+        "records": str(account.records),
+        "records_lost_probably": str(account.records_lost),
+        "records_suspect": str(account.suspect),
+        "tables_touched": ", ".join(account.tables),
+        "gaps": ", ".join(f"{gap.length} bytes at {gap.offset}" for gap in account.gaps),
+    }
 
 
 def _plainer(arrow: pa.Table) -> pa.Table:
@@ -157,6 +194,8 @@ def _csv(snapshot: Snapshot, table: str, path: Path, reveal: bool) -> int:
 
 def _parquet(snapshot: Snapshot, table: str, path: Path, reveal: bool) -> int:
     arrow = snapshot.arrow(table, nested=True, reveal=reveal)
+    if account := _account(snapshot):
+        arrow = arrow.replace_schema_metadata({"snapkit.salvage": json.dumps(account)})
     pyarrow.parquet.write_table(arrow, path)
     return int(arrow.num_rows)
 
@@ -173,6 +212,8 @@ def _sqlite(snapshot: Snapshot, tables: Sequence[str], path: Path, reveal: bool)
     sqlite_utils = _library("sqlite_utils")
     database = sqlite_utils.Database(path)
     try:
+        if account := _account(snapshot):
+            database[NOTE].insert_all({"name": name, "value": value} for name, value in account.items())
         return [_to_sqlite(database, snapshot, table, reveal) for table in tables]
     finally:
         database.conn.close()
@@ -207,6 +248,9 @@ def _duckdb(snapshot: Snapshot, tables: Sequence[str], path: Path, reveal: bool)
     path.unlink()  # DuckDB wants to make the file itself
     rows = []
     with duckdb.connect(str(path)) as connection:
+        if account := _account(snapshot):
+            connection.execute(f"CREATE TABLE {NOTE} (name VARCHAR, value VARCHAR)")
+            connection.executemany(f"INSERT INTO {NOTE} VALUES (?, ?)", [list(item) for item in account.items()])
         for table in tables:
             arrow = _plainer(snapshot.arrow(table, nested=True, reveal=reveal))
             connection.register("arrow_table", arrow)

@@ -133,12 +133,12 @@ class Report:
             "target": plain(self.target),
             "snapshot_id": plain(self.snapshot_id),
             "version_range": plain(self.version_range),
-            "levels": list(self.levels),
-            "checks": list(self.checks),
+            "levels": [plain(level) for level in self.levels],
+            "checks": [plain(check) for check in self.checks],
             "members": [{"name": plain(m.name), "size": m.size, "sha256": m.sha256} for m in self.members],
             "findings": [
                 {
-                    "check": f.check,
+                    "check": plain(f.check),
                     "severity": f.severity,
                     "place": plain(f.place),
                     "message": plain(f.message),
@@ -154,8 +154,8 @@ class Report:
         return "\n".join(plain(line) for line in [*lines, *map(str, self.found)]) + "\n"
 
     def to_line(self) -> str:
-        """The verdict and the first of the worst findings, in one line (without the line feed)."""
-        first = next((f"; {f}" for f in self.found if f.severity == self.worst and f.severity != "note"), "")
+        """The verdict and the first error, in one line (without the line feed)."""
+        first = next((f"; {f}" for f in self.found if f.severity == "error"), "")
         return plain(f"{self.source}: {self.summary}{first}")
 
     def to_junit(self, *, fail_on: Severity = "error", now: datetime | None = None) -> str:
@@ -220,23 +220,23 @@ def junit(
         _outputs(suite, [])
     ET.indent(root)
     body = ET.tostring(root, encoding="us-ascii").decode("ascii")  # other characters as references
-    return f'<?xml version="1.0" encoding="UTF-8"?>\n{body.partition("?>")[2].lstrip()}\n'
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{body}\n'
 
 
 def _report_suite(root: ET.Element, report: Report, fail_on: Severity, stamp: str) -> None:
     failing: dict[str, list[Finding]] = {}
     for finding in report.found:
         if at_or_above(finding.severity, fail_on):
-            failing.setdefault(finding.check, []).append(finding)
-    names = list(dict.fromkeys([*report.checks, *(f.check for f in report.found)])) or ["verify"]
+            failing.setdefault(_token(finding.check), []).append(finding)
+    names = list(dict.fromkeys(map(_token, [*report.checks, *(f.check for f in report.found)]))) or ["verify"]
     suite = _suite(root, report.source, stamp, tests=len(names), failures=len(failing), errors=0)
     properties = ET.SubElement(suite, "properties")
     for name, value in report._facts():
         ET.SubElement(properties, "property", name=name, value=plain(value))
     for member in report.members:
-        ET.SubElement(properties, "property", name=f"sha256 {plain(member.name)}".strip(), value=member.sha256)
+        ET.SubElement(properties, "property", name=_token(f"sha256 {member.name}"), value=member.sha256)
     for name in names:
-        case = ET.SubElement(suite, "testcase", name=_token(name), classname="snapkit.verify", time="0")
+        case = ET.SubElement(suite, "testcase", name=name, classname="snapkit.verify", time="0")
         if found := failing.get(name):
             more = f" (and {len(found) - 1:,} more)" if len(found) > 1 else ""
             message = plain(f"{found[0].place}: {found[0].message}{more}")

@@ -9,16 +9,19 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import pandas as pd
 import pyarrow as pa
 
-from snapkit.errors import NotInSnapshotError, RecordError, SnapshotError
+from snapkit.errors import ArchiveError, LimitError, NotInSnapshotError, RecordError, SnapshotError, SourceError
 from snapkit.format import archive
-from snapkit.format.archive import DEFAULT_LIMITS, Limits, Progress, Source
+from snapkit.format.archive import DEFAULT_LIMITS, STATE, Limits, Progress, Source
 from snapkit.format.records import Framer, Index
+from snapkit.format.salvage import Salvage, held
+from snapkit.format.salvage import salvage as salvage_from
 from snapkit.format.schema import TIME_TABLE, TYPES, RecordType, Type, fields, record_type, table_type, type_name
 from snapkit.format.values import Buffer, Leaf, Mask, pick, split_list, text, to_json, unpack, walk
 from snapkit.state.release import version_range
@@ -67,6 +70,7 @@ def open_snapshot(
     key: bytes | str | None = None,
     limits: Limits = DEFAULT_LIMITS,
     progress: Progress | None = None,
+    salvage: bool | Literal["suspect"] = False,
 ) -> Snapshot:
     """Open a snapshot: one pass that checks the container and finds the records; none is decoded until asked for.
 
@@ -76,11 +80,30 @@ def open_snapshot(
         key: Of the fingerprints that stand for secrets. By default new for each process.
         limits: Bounds against hostile input.
         progress: Called with the bytes read so far and in all (None if unknown).
+        salvage: Of a damaged source, take the records that are certainly those the server wrote, maybe none, and say
+            so in `Snapshot.salvage`; `"suspect"`: take also those that can be read and may be altered. What is certain
+            is said in `snapkit.format.salvage`. A source that is whole is opened as ever.
 
     Raises:
         SnapshotError: There is nothing to read (SourceError), the container (ArchiveError) or the state (RecordError)
-            is damaged, or a limit is passed (LimitError).
+            is damaged, or a limit is passed (LimitError). In a salvage, damage is an error only where not a single
+            record can be read.
     """
+    if not salvage:
+        return _open(source, masker(key), limits, progress)
+    with held(source, limits) as again:
+        try:
+            return _open(again, masker(key), limits, progress)
+        except (ArchiveError, RecordError, LimitError) as error:
+            reason = error.what
+        except SourceError:
+            if not _has_state(again):
+                raise
+            reason = "meta.json is missing"
+        return _open_salvaged(again, masker(key), limits, reason, salvage == "suspect")
+
+
+def _open(source: Source, mask: Mask, limits: Limits, progress: Progress | None) -> Snapshot:
     store = Store()
     framer = Framer(max_record=limits.record, max_records=limits.records)
     try:
@@ -92,10 +115,29 @@ def open_snapshot(
     except BaseException:
         store.close()
         raise
+    return _snapshot(found, framer, store, mask, None)
+
+
+def _has_state(source: Source) -> bool:
+    return isinstance(source, str | os.PathLike) and (Path(source) / STATE).is_file()
+
+
+def _open_salvaged(source: Source, mask: Mask, limits: Limits, reason: str, suspect: bool) -> Snapshot:
+    store = Store()
+    framer = Framer(max_record=limits.record, max_records=limits.records)
+    try:
+        found, account = salvage_from(source, _Both(framer, store), reason, limits=limits, suspect=suspect)
+        framer.close()
+    except BaseException:
+        store.close()
+        raise
+    return _snapshot(found, framer, store, mask, account)
+
+
+def _snapshot(found: archive.Archive, framer: Framer, store: Store, mask: Mask, account: Salvage | None) -> Snapshot:
     assert framer.index is not None
-    return Snapshot(
-        found, framer.index, {byte: tally.bytes for byte, tally in framer.tallies.items()}, store, masker(key)
-    )
+    sizes = {byte: tally.bytes for byte, tally in framer.tallies.items()}
+    return Snapshot(found, framer.index, sizes, store, mask, account)
 
 
 class _Both:
@@ -116,12 +158,20 @@ class Snapshot:
 
     Attributes:
         archive: What the pass over the container found.
+        salvage: What was lost, if the source was damaged and not all of it is here; None if it was whole.
     """
 
     def __init__(
-        self, found: archive.Archive, index: Index, sizes: Mapping[int, int], store: Store, mask: Mask
+        self,
+        found: archive.Archive,
+        index: Index,
+        sizes: Mapping[int, int],
+        store: Store,
+        mask: Mask,
+        salvage: Salvage | None = None,
     ) -> None:
         self.archive = found
+        self.salvage = salvage
         self._index = index
         self._sizes = sizes
         self._store = store
@@ -548,8 +598,10 @@ class Snapshot:
         meta = self.meta
         top = [f"{row.Type} {row.Share:.0%}" for row in self._tables.head(3).itertuples()]
         oddities = [oddity.message for oddity in self.archive.oddities]
+        salvaged = {"SALVAGED:": str(self.salvage)} if self.salvage is not None else {}
         return {
             "Source": meta.source,
+            **salvaged,
             "Cluster": f"{meta.cluster_id or 'unknown'}, Nomad {meta.version_range or 'unknown'}",
             "Taken": f"{meta.created:%Y-%m-%d %H:%M:%S} UTC" if meta.created is not None else "unknown",
             "Raft": f"index {meta.index}, term {meta.term}, {len(meta.servers)} servers",

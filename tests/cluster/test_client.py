@@ -9,8 +9,8 @@ import io
 import json
 import logging
 import os
-import re
 import pickle
+import re
 import socket
 import stat
 import subprocess

@@ -101,12 +101,17 @@ def test_sums_are_taken_as_nomad_takes_them(sums: bytes) -> None:
     assert (state, found.oddities) == (STATE, ())
 
 
+def test_a_global_pax_header_is_a_member_as_it_is_to_a_server() -> None:
+    header = forge.member("pax_global_header", b"16 comment=some\n", tarfile.XGLTYPE)
+    error = refused(forge.squeeze(header + forge.tar(MEMBERS)))
+    assert "unexpected file 'pax_global_header'" in error.what
+
+
 def test_pax_headers_and_gnu_long_names_are_read() -> None:
     meta, state, sums = MEMBERS
     long_name = forge.member("././@LongLink", b"state.bin\0", tarfile.GNUTYPE_LONGNAME)
     data = (
-        forge.member("pax_global_header", b"16 comment=some\n", tarfile.XGLTYPE)
-        + forge.pax(path="meta.json", mtime="1795471701.5")
+        forge.pax(path="meta.json", mtime="1795471701.5")
         + forge.member("x", meta[1])
         + long_name
         + forge.member("state.b", state[1])

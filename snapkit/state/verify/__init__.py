@@ -15,12 +15,12 @@ from snapkit.format import archive
 from snapkit.format.archive import DEFAULT_LIMITS, Archive, Limits, Progress, Source
 from snapkit.format.records import Framer
 from snapkit.state.release import parse
-from snapkit.state.report import Finding, Report
+from snapkit.state.report import SEVERITIES, Finding, Report, Severity
 from snapkit.state.secrets import masker
 from snapkit.state.snapshot import Snapshot, open_snapshot
 from snapkit.state.store import Store
 from snapkit.state.verify import container, records, references, restore  # noqa: F401 - they register their checks
-from snapkit.state.verify.registry import CHECKS, LEVELS, Check
+from snapkit.state.verify.registry import CHECKS, LEVELS, REHEARSAL, Check
 from snapkit.state.verify.subject import Subject
 
 __all__ = ["CHECKS", "LEVELS", "Check", "verify"]
@@ -87,7 +87,9 @@ def verify(
         ranges = reading.snapshot.meta.version_range if reading.snapshot is not None else ""
         snapshot_id = str(reading.archive.meta.get("ID", ""))
         members = reading.archive.members
-        return Report(archive.describe(src), tuple(found), target or "", snapshot_id, ranges, members, levels)
+        found.sort(key=_rank)
+        ran = tuple(check.id for check in CHECKS.values() if _can_run(check, subject, levels))
+        return Report(archive.describe(src), tuple(found), target or "", snapshot_id, ranges, members, levels, ran)
     finally:
         reading.close()
 
@@ -135,8 +137,9 @@ class _Reading:
             self._add(error.check, error.where, error.what, error.advice)
             return
         for oddity in self.archive.oddities:
-            self._add(oddity.check, oddity.place, oddity.message, oddity.advice)
-        if "framing" in levels:
+            severity: Severity | None = "error" if oddity.refused else None
+            self._add(oddity.check, oddity.place, oddity.message, oddity.advice, severity)
+        if "framing" in levels and any(member.name == archive.STATE for member in self.archive.members):
             self._frame()
 
     def _frame(self) -> None:
@@ -149,21 +152,34 @@ class _Reading:
             broken = self._broken
             header = "header" in broken.where or "no state of Nomad" in broken.what
             check = "state.limit" if isinstance(broken, LimitError) else "state.header" if header else "state.framing"
+            check = "state.depth" if "nested too deep" in broken.what else check
             self._add(check, broken.where, broken.what, broken.advice)
             return
         assert self._framer.index is not None
         sizes = {byte: tally.bytes for byte, tally in self._framer.tallies.items()}
         self.snapshot = Snapshot(self.archive, self._framer.index, sizes, self._store, masker())
 
-    def _add(self, check: str, place: str, message: str, advice: str) -> None:
+    def _add(self, check: str, place: str, message: str, advice: str, severity: Severity | None = None) -> None:
         declared = CHECKS[check]
-        self.found.append(Finding(check, declared.severity, place, message, advice or declared.advice))
+        self.found.append(Finding(check, severity or declared.severity, place, message, advice or declared.advice))
+
+
+def _rank(finding: Finding) -> tuple[int, int, bool]:
+    """The worst first, then the container's; Size last of these: Raft finds it out when all else is right."""
+    levels = (*LEVELS, REHEARSAL)
+    level = levels.index(CHECKS[finding.check].level)
+    return SEVERITIES.index(finding.severity), level, finding.check == "archive.size"
+
+
+def _can_run(check: Check, subject: Subject, levels: tuple[str, ...]) -> bool:
+    """The container's checks always run; of a state that can't be framed, no other does."""
+    return check.level in levels and (check.level == "archive" or subject.snapshot is not None)
 
 
 def _run(subject: Subject, levels: tuple[str, ...], most: int) -> list[Finding]:
     found: list[Finding] = []
     for check in CHECKS.values():
-        if check.run is None or check.level not in levels or (check.level != "archive" and subject.snapshot is None):
+        if check.run is None or not _can_run(check, subject, levels):
             continue
         for count, (place, message) in enumerate(check.run(subject)):
             if count == most:

@@ -52,7 +52,10 @@ for _id, _title, _advice in (
 )
 def meta_version(subject: Subject) -> Iterator[Found]:
     found = subject.archive
-    if found.kind != "state file" and found.meta and found.meta.get("Version") != 1:
+    there = found.kind == "raft directory" or any(member.name == "meta.json" for member in found.members)
+    if there and "Version" not in found.meta and any(o.check == "archive.meta" for o in found.oddities):
+        return  # it could not be read at all
+    if there and found.meta.get("Version") != 1:
         yield "meta.json", f"Version is {found.meta.get('Version')!r:.40}, and servers take 1 alone"
 
 

@@ -6,6 +6,7 @@ nil is taken for any field, unknown fields are passed over, and a value of anoth
 
 from __future__ import annotations
 
+import keyword
 from functools import cache
 from typing import Annotated, Any
 
@@ -54,11 +55,15 @@ def _annotation(kind: Type, above: tuple[str, ...]) -> Any:
 
 
 def _struct(name: str, above: tuple[str, ...] = ()) -> Any:
-    definitions = [
-        (f"field_{i}", _annotation(field.type, (*above, name)), None) for i, field in enumerate(fields(name).values())
-    ]
-    names = {f"field_{i}": field for i, field in enumerate(fields(name))}
+    known = fields(name)
+    definitions = [(attribute(n), _annotation(field.type, (*above, name)), None) for n, field in known.items()]
+    names = {attribute(n): n for n in known}
     return msgspec.defstruct(name.replace(".", "_"), definitions, rename=names, gc=False)
+
+
+def attribute(field: str) -> str:
+    """A field's name as an attribute's: Nomad has some that are words of Python's."""
+    return f"{field}_" if keyword.iskeyword(field) or not field.isidentifier() else field
 
 
 @cache

@@ -11,7 +11,8 @@ import pandas as pd
 
 from snapkit.errors import RecordError
 from snapkit.format.schema import BY_TABLE, TIME_TABLE, TYPES, Type, fields, record_type, type_name
-from snapkit.format.values import split_list, unpack, walk
+from snapkit.format.values import go_time, split_list, unpack, walk
+from snapkit.state.edit import pack
 from snapkit.state.verify.decoder import decoder
 from snapkit.state.verify.registry import Found, check, declare
 from snapkit.state.verify.subject import Subject
@@ -24,6 +25,14 @@ declare("state.limit", "error", "framing", "A record, or their number, passes a 
 
 INDEXES = ("CreateIndex", "ModifyIndex")
 
+NIL = b"\xc0"
+EXTENSIONS = {bytes([byte]) for byte in (*range(0xC7, 0xCA), *range(0xD4, 0xD9))}
+#: Plain fields that are Go times, by type: msgpack has them as it has text.
+TIMES = {
+    kind.byte: names
+    for kind in TYPES
+    if kind.byte != TIME_TABLE and (names := [n for n, f in fields(kind.struct).items() if f.type.kind == "time"])
+}
 _TIME_TABLE = decoder(BY_TABLE["time_table"].struct)
 
 #: The order that servers write types in (the format guide, section 2); Enterprise's are not known one by one.
@@ -193,7 +202,9 @@ def field_type(subject: Subject) -> Iterator[Found]:
         decode = decoders.get(byte)
         try:
             if decode is not None:
-                decode.decode(packed)
+                record = _decoded(decode, packed)
+                for name in TIMES.get(byte, ()):
+                    _check_time(name, getattr(record, name))
             elif byte == TIME_TABLE:
                 for entry in split_list(packed):
                     _TIME_TABLE.decode(entry)
@@ -207,6 +218,49 @@ def field_type(subject: Subject) -> Iterator[Found]:
                 yield _record(subject, number), str(error).replace("`", "'")
             else:
                 subject.no_maps.append(number)
+
+
+def _decoded(decode: Any, packed: memoryview) -> Any:
+    try:
+        return decode.decode(packed)
+    except msgspec.ValidationError:
+        old = pack(unpack(packed))  # a record of the new spec has bytes where the old has text: servers take both
+        if old == packed:
+            raise
+        return decode.decode(old)
+
+
+def _check_time(name: str, packed: Any) -> None:
+    """Raise RecordError for what is no time.Time."""
+    raw = bytes(packed or NIL)
+    if len(raw) == 16 and raw[:2] == b"\xaf\1":
+        return
+    if raw[:1] in EXTENSIONS:
+        raise RecordError(f"is a msgpack extension, which servers do not take - at '$.{name}'")
+    try:
+        go_time(unpack(raw))
+    except RecordError as error:
+        raise RecordError(f"{error.what} - at '$.{name}'") from error
+
+
+@check(
+    "state.key",
+    "error",
+    "records",
+    "A record has no key: a server panics on it.",
+    _EARLIER,
+)
+def no_key(subject: Subject) -> Iterator[Found]:
+    for kind in TYPES:
+        frame = subject.columns(kind.table, ())
+        if not kind.key or not subject.has(kind.table) or kind.table in subject.unreadable:
+            continue
+        lacking = set(kind.key) - set(frame.columns)
+        if lacking:
+            yield f"table {kind.table}", f"no record has {' or '.join(sorted(lacking))}"
+        for name in set(kind.key) - lacking:
+            for row in _rows(frame, frame[name].isna() | (frame[name] == "")):
+                yield place_of(kind.table, row), f"{name} is empty"
 
 
 @check("state.not-a-map", "error", "records", "A record is no map of fields: a server panics on it.", _EARLIER)
@@ -390,6 +444,8 @@ def time_future(subject: Subject) -> Iterator[Found]:
     "use an earlier copy: a server takes this one, loses what is missing and may lock you out",
 )
 def missing_table(subject: Subject) -> Iterator[Found]:
+    if not subject.tables():
+        yield "state.bin", "it has no records at all"
     for table, since in ALWAYS.items():
         if subject.release >= since and not subject.has(table):
             yield f"table {table}", f"it has no records, and a state has some from {'.'.join(map(str, since))} on"

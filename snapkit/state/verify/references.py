@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import pandas as pd
@@ -84,6 +84,44 @@ def job_namespace(subject: Subject) -> Iterator[Found]:
     keys = subject.keys("namespaces", ("Name",))
     for row in _dangling(subject.columns("jobs", ("Namespace",)), ("Namespace",), keys):
         yield place_of("jobs", row), f"its namespace {row['Namespace']} is not in the state"
+
+
+def _without(subject: Subject, keys: pd.MultiIndex, wanted: Callable[[dict[str, Any]], bool]) -> Iterator[str]:
+    """Jobs that should have a row elsewhere and have none."""
+    frame = subject.columns("jobs", ("Namespace", "ID", "ParentID", "Stop", "Periodic"))
+    for row in cast("list[dict[str, Any]]", frame.to_dict("records")):
+        if (row["Namespace"], row["ID"]) not in keys and wanted(row):
+            yield place_of("jobs", row)
+
+
+@check(
+    "refs.periodic-launch",
+    "error",
+    "references",
+    "A periodic job has no record of its last launch: a server answers 500 and has swapped its state all the same.",
+    "use an earlier copy, or take the job out",
+)
+def periodic_launch(subject: Subject) -> Iterator[Found]:
+    def launches(row: dict[str, Any]) -> bool:
+        periodic, parent = row.get("Periodic"), row.get("ParentID")
+        stopped = row.get("Stop") is True or (isinstance(parent, str) and parent != "")
+        return isinstance(periodic, dict) and bool(periodic.get("Enabled")) and not stopped
+
+    for place in _without(subject, subject.keys("periodic_launches", ("Namespace", "ID")), launches):
+        yield place, "its last launch is not in the state"
+
+
+@check(
+    "refs.job-summary",
+    "error",
+    "references",
+    "A job has no summary: a server that takes the state in does not get ready again.",
+    "use an earlier copy",
+)
+def job_summary(subject: Subject) -> Iterator[Found]:
+    keys = subject.keys("job_summaries", ("Namespace", "JobID"))
+    for place in _without(subject, keys, lambda row: True):
+        yield place, "its summary is not in the state"
 
 
 def _named(values: Any) -> Iterable[str]:
