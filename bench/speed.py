@@ -56,7 +56,27 @@ def tables(path: str) -> None:
             snapshot.table(table)
 
 
-MEASURED: dict[str, Callable[[str], None]] = {"floor": floor, "inspect": inspect, "tables": tables}
+def verify_framing(path: str) -> None:
+    """Verify the container and the framing."""
+    from snapkit.state.verify import verify
+
+    verify(path, level="framing")
+
+
+def verify_all(path: str) -> None:
+    """Verify all there is to verify."""
+    from snapkit.state.verify import verify
+
+    verify(path)
+
+
+MEASURED: dict[str, Callable[[str], None]] = {
+    "floor": floor,
+    "inspect": inspect,
+    "tables": tables,
+    "verify-framing": verify_framing,
+    "verify": verify_all,
+}
 
 
 def child(name: str, path: str) -> None:
@@ -129,6 +149,8 @@ def report(figures: dict[str, tuple[float, float]], size: int, compressed: int, 
             row("floor", "floor", "", ""),
             row("inspect", "inspect, in process", "2.5", "64 MiB"),
             row("tables", "all tables as DataFrames", "6", ""),
+            row("verify-framing", "verify, archive and framing", "2.5", ""),
+            row("verify", "verify, all levels", "10", ""),
             "",
             f"`snapkit inspect` as a whole process takes {process:.2f} s more than in process (aim: 0.2 s).",
             "",

@@ -189,8 +189,8 @@ def test_constraints_pin_what_the_project_names_within_its_bounds() -> None:
 #: Put together here, so that this file does not hold them.
 PATHS = [f"/{name}/" for name in ("work", "root", "home")]
 HOSTS = ["python" + "hosted.org", "artifact" + "ory", "npm" + "js.org", "nexus" + "."]
-#: Recorded from real clusters, as they were.
-RECORDED = ("data/", "tests/oracles/")
+#: Recorded from real clusters, as they were; and what a fuzzer made.
+RECORDED = ("data/", "tests/oracles/", "tests/corpus/")
 #: These look for such paths themselves.
 LOOKING = ("tests/notebooks/test_clean.py",)
 

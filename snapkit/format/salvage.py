@@ -49,19 +49,13 @@ import msgpack
 from snapkit.errors import ArchiveError, LimitError, RecordError, SnapshotError, SourceError
 from snapkit.format import archive
 from snapkit.format.archive import BLOCK, CHUNK, META, STATE, SUMS, Archive, Limits, Member, Sink, Source
-from snapkit.format.schema import ANY, BY_BYTE, BY_TABLE, TIME_TABLE, Type, fields, record_type
+from snapkit.format.schema import ANY, BY_BYTE, BY_TABLE, STREAM_ORDER, TIME_TABLE, Type, fields, record_type
 from snapkit.format.values import MAX_DEPTH, go_time, unpack
 
 STEP = 1024  # compressed bytes that are inflated at once; damage is placed no finer
 RUN = 64  # equal bytes in a row that deflate does not write by itself
 TABLES_SHOWN = 6
 IN_MEMORY = 64 << 20  # bytes; more go to a file without a name
-
-#: The order that servers write types in (the format guide, section 2); Enterprise's are not known.
-STREAM_ORDER = (
-    *(5, 2, 0, 28, 1, 3, 4, 6, 7, 8, 15, 9, 10, 16, 19, 17),
-    *(18, 11, 12, 64, 13, 14, 21, 22, 23, 24, 30, 25, 26, 27, 29, 31),
-)
 
 #: What the Index table calls our tables, where it has another name; "" for those that it does not list.
 _INDEX_NAMES = {

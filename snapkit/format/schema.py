@@ -73,6 +73,12 @@ TYPES: tuple[RecordType, ...] = (
 BY_BYTE: Mapping[int, RecordType] = {t.byte: t for t in TYPES}
 BY_TABLE: Mapping[str, RecordType] = {t.table: t for t in TYPES}
 
+#: The order that servers write types in (the format guide, section 2); Enterprise's are not known one by one.
+STREAM_ORDER = (
+    *(5, 2, 0, 28, 1, 3, 4, 6, 7, 8, 15, 9, 10, 16, 19, 17),
+    *(18, 11, 12, 64, 13, 14, 21, 22, 23, 24, 30, 25, 26, 27, 29, 31),
+)
+
 TIME_TABLE = BY_TABLE["time_table"].byte
 TIME_TABLE_UNTIL = "1.9.2"  # the first release that writes none
 

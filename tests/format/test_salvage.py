@@ -21,8 +21,8 @@ from snapkit.format import archive as container
 from snapkit.format import salvage as salvaging
 from snapkit.format.archive import Archive, Limits
 from snapkit.format.records import Framer
-from snapkit.format.salvage import STREAM_ORDER, Gap, Salvage, held, salvage
-from snapkit.format.schema import BY_BYTE
+from snapkit.format.salvage import Gap, Salvage, held, salvage
+from snapkit.format.schema import BY_BYTE, STREAM_ORDER
 from tests import forge
 
 from ..conftest import ARCHIVES, DATA, RAFT_DIRECTORIES, path_of

@@ -10,7 +10,7 @@ import msgspec
 import pandas as pd
 
 from snapkit.errors import RecordError
-from snapkit.format.schema import BY_TABLE, TIME_TABLE, TYPES, Type, fields, record_type, type_name
+from snapkit.format.schema import BY_TABLE, STREAM_ORDER, TIME_TABLE, TYPES, Type, fields, record_type, type_name
 from snapkit.format.values import go_time, split_list, unpack, walk
 from snapkit.state.edit import pack
 from snapkit.state.verify.decoder import decoder
@@ -35,42 +35,6 @@ TIMES = {
 }
 _TIME_TABLE = decoder(BY_TABLE["time_table"].struct)
 
-#: The order that servers write types in (the format guide, section 2); Enterprise's are not known one by one.
-ORDER = (
-    5,
-    2,
-    0,
-    28,
-    1,
-    3,
-    4,
-    6,
-    7,
-    8,
-    15,
-    9,
-    10,
-    16,
-    19,
-    17,
-    18,
-    11,
-    12,
-    64,
-    13,
-    14,
-    21,
-    22,
-    23,
-    24,
-    30,
-    25,
-    26,
-    27,
-    29,
-    31,
-)
-EVENT_SINK = BY_TABLE["event_sinks"].byte
 
 #: Rows of the Index table -> the table whose highest ModifyIndex they are, unless the last write was a deletion.
 STAMPED: Mapping[str, str] = {
@@ -180,9 +144,9 @@ def time_table(subject: Subject) -> Iterator[Found]:
     "a server takes them; ask who made the archive",
 )
 def order(subject: Subject) -> Iterator[Found]:
-    known = [byte for byte, _ in groupby(subject.state.type_bytes) if byte in ORDER]
+    known = [byte for byte, _ in groupby(subject.state.type_bytes) if byte in STREAM_ORDER]
     for earlier, later in pairwise(known):
-        if ORDER.index(earlier) >= ORDER.index(later):
+        if STREAM_ORDER.index(earlier) >= STREAM_ORDER.index(later):
             yield f"table {record_type(later).table}", f"{type_name(later)} records stand behind {type_name(earlier)}'s"
 
 
