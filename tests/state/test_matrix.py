@@ -14,6 +14,8 @@ from tests.damage import BY_NAME, DAMAGES, damaged
 from ..conftest import ORACLES, path_of
 
 VERDICTS = json.loads((ORACLES / "verdicts.json").read_text(encoding="utf-8"))
+#: All checks that find something, by damage: its own first, then those that follow from it.
+FOLLOWING = json.loads((ORACLES / "findings.json").read_text(encoding="utf-8"))
 TARGET = "2.0.5"  # of the server that gave the verdicts
 
 
@@ -33,6 +35,7 @@ def own(name: str) -> list[Finding]:
 def test_a_damage_is_found_by_its_own_check_first(name: str) -> None:
     found = own(name)
     assert (found[0].check if found else "") == BY_NAME[name].expects
+    assert list(dict.fromkeys(finding.check for finding in found)) == FOLLOWING[name]
     assert all(finding.place and finding.message and finding.advice for finding in found)
 
 

@@ -65,7 +65,8 @@ def verify(
     wanted = _digest(digest) if digest is not None else None
     release, enterprise = _release(target) if target is not None else (None, False)
     levels = LEVELS[: LEVELS.index(level) + 1]
-    reading = _Reading(src, limits, progress, levels)
+    keep = "records" in levels or against is not None
+    reading = _Reading(src, limits, progress, levels, keep)
     try:
         subject = Subject(
             reading.archive,
@@ -84,7 +85,7 @@ def verify(
             with against if isinstance(against, Snapshot) else open_snapshot(against) as earlier:
                 subject.against = earlier
                 found = reading.found + _run(subject, levels, most)
-        ranges = reading.snapshot.meta.version_range if reading.snapshot is not None else ""
+        ranges = reading.snapshot.meta.version_range if keep and reading.snapshot is not None else ""
         snapshot_id = str(reading.archive.meta.get("ID", ""))
         members = reading.archive.members
         found.sort(key=_rank)
@@ -97,7 +98,10 @@ def verify(
 class _Reading:
     """The one pass: the container surveyed, the state framed and kept, and what came up on the way."""
 
-    def __init__(self, src: Source, limits: Limits, progress: Progress | None, levels: tuple[str, ...]) -> None:
+    def __init__(
+        self, src: Source, limits: Limits, progress: Progress | None, levels: tuple[str, ...], keep: bool
+    ) -> None:
+        self._keep = keep  # the state itself, which counting its records does not need
         self.found: list[Finding] = []
         self.snapshot: Snapshot | None = None
         self.archive = Archive(archive.describe(src), "archive", {}, ())
@@ -115,7 +119,8 @@ class _Reading:
         if self._broken is None:
             try:
                 self._framer.write(chunk)
-                self._store.write(chunk)
+                if self._keep:
+                    self._store.write(chunk)
             except (RecordError, LimitError) as error:
                 self._broken = error
 
