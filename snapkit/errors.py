@@ -50,7 +50,15 @@ class ArchiveError(SnapshotError):
 
 
 class RecordError(SnapshotError):
-    """state.bin, or a record in it, can't be read."""
+    """state.bin, or a record in it, can't be read.
+
+    Attributes:
+        check: The id of verify's check that finds it as state.bin is framed.
+    """
+
+    def __init__(self, what: str, where: str = "", advice: str = "", check: str = "") -> None:
+        super().__init__(what, where, advice)
+        self.check = check or "state.framing"
 
 
 class LimitError(SnapshotError):

@@ -49,7 +49,7 @@ def rehearse(src: Source, *, binary: str | os.PathLike[str] | None = None) -> li
     nomad = find_binary(binary)
     with tempfile.TemporaryDirectory(prefix="snapkit-rehearse-") as folder, open_snapshot(src) as wanted:
         file = Path(folder) / "archive.snap"
-        meta = wanted.archive.meta or {"Version": 1, "ID": "1-1-0", "Index": 1, "Term": 1, "Configuration": {}}
+        meta = wanted.archive.meta or archive.BARE_META
         archive.write(file, meta, wanted.chunks(), wanted.meta.size)
         with _server(nomad, Path(folder)) as (client, process):
             found = _restore(client, process, file)
@@ -71,15 +71,10 @@ def find_binary(binary: str | os.PathLike[str] | None = None) -> str:
     return found
 
 
-def _finding(check: str, place: str, message: str) -> Finding:
-    declared = CHECKS[check]
-    return Finding(check, declared.severity, place, message, declared.advice)
-
-
 @contextmanager
 def _server(nomad: str, folder: Path) -> Iterator[tuple[Client, subprocess.Popen[bytes]]]:
     """A server that has nothing yet, with ACLs off: it takes in an archive's tokens all the same."""
-    http, rpc, serf = _free_ports(3)
+    http, rpc, serf = free_ports(3)
     config = {
         "data_dir": str(folder / "data"),
         "bind_addr": "127.0.0.1",
@@ -109,7 +104,8 @@ def _server(nomad: str, folder: Path) -> Iterator[tuple[Client, subprocess.Popen
             process.wait()
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Ports of 127.0.0.1 that nothing listens on."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for one in sockets:
@@ -137,12 +133,12 @@ def _restore(client: Client, process: subprocess.Popen[bytes], file: Path) -> li
         client.restore(file, force=True)  # what verify says of it is known: what does a server do?
     except RestoreUnclearError as error:
         if process.poll() is not None or not _has_leader(client, process):
-            return [_finding("rehearse.died", "the server", error.what)]
-        return [_finding("rehearse.unclear", "the server", error.what)]
+            return [CHECKS["rehearse.died"].finding("the server", error.what)]
+        return [CHECKS["rehearse.unclear"].finding("the server", error.what)]
     except ServerError as error:
-        return [_finding("rehearse.refused", "the server", error.what)]
+        return [CHECKS["rehearse.refused"].finding("the server", error.what)]
     if not _has_leader(client, process):
-        return [_finding("rehearse.died", "the server", "it took the archive and has no leader since")]
+        return [CHECKS["rehearse.died"].finding("the server", "it took the archive and has no leader since")]
     return []
 
 
@@ -160,14 +156,14 @@ def _compare(wanted: Snapshot, live: Snapshot) -> Iterator[Finding]:
             key = _key(kind.key, item)
             place = f"table {table}, {'/'.join(key)}"
             if key not in theirs:
-                found.append(_finding("rehearse.missing", place, "it is not in the restored cluster"))
+                found.append(CHECKS["rehearse.missing"].finding(place, "it is not in the restored cluster"))
             elif int(theirs[key].get("ModifyIndex") or 0) <= index and table not in MOVED:
                 path = _difference(item, theirs[key])
                 if path is not None:
-                    found.append(_finding("rehearse.changed", place, f"{path or 'it'} is another there"))
+                    found.append(CHECKS["rehearse.changed"].finding(place, f"{path or 'it'} is another there"))
         yield from found[:MOST]
         if len(found) > MOST:
-            yield _finding(found[MOST].check, f"table {table}", f"{len(found) - MOST:,} more of {len(found):,}")
+            yield CHECKS[found[MOST].check].finding(f"table {table}", f"{len(found) - MOST:,} more of {len(found):,}")
 
 
 def _key(names: tuple[str, ...], item: dict[str, Any]) -> tuple[str, ...]:

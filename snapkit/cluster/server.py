@@ -458,7 +458,7 @@ def _copied(source: str | os.PathLike[str], file: IO[bytes]) -> Source:
 
 
 def _write_archive(snapshot: Snapshot, file: IO[bytes]) -> None:
-    meta = snapshot.archive.meta or {"Version": 1, "ID": "1-1-0", "Index": 1, "Term": 1, "Configuration": {}}
+    meta = snapshot.archive.meta or archive.BARE_META
     archive.write_to(file, meta, snapshot.chunks(), snapshot.meta.size)
 
 

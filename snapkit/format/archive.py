@@ -30,6 +30,9 @@ from snapkit.files import atomic
 
 META, STATE, SUMS = "meta.json", "state.bin", "SHA256SUMS"
 
+#: For a state that came without its meta.json: the least that a server restores.
+BARE_META: Mapping[str, Any] = {"Version": 1, "ID": "1-1-0", "Index": 1, "Term": 1, "Configuration": {}}
+
 CHUNK = 1 << 20  # of the inflated stream
 BLOCK = 512  # of tar
 GZIP_HEADER = 10  # bytes

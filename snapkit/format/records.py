@@ -104,7 +104,7 @@ class Framer:
         if not self._begun and view:
             self._begun = True
             if not (0x80 <= view[0] <= 0x8F or view[0] in (0xDE, 0xDF)):
-                raise RecordError("is not a map, so this is no state of Nomad's", self._place())
+                raise RecordError("is not a map, so this is no state of Nomad's", self._place(), check="state.header")
         for i in range(0, len(view), STEP):
             piece = view[i : i + STEP]
             self._fed += len(piece)
@@ -114,11 +114,13 @@ class Framer:
             except msgpack.OutOfData:
                 self._check_length(self._fed)
             except ValueError as error:
-                reason = "nested too deep" if isinstance(error, msgpack.StackError) else "not msgpack"
+                deep = isinstance(error, msgpack.StackError)
+                reason = "nested too deep" if deep else "not msgpack"
                 raise RecordError(
                     f"can't be read ({reason} at byte {self._unpacker.tell():,})",
                     self._place(),
                     "the state is damaged from here on or before: fetch or restore an earlier copy",
+                    "state.depth" if deep else self._check(),
                 ) from error
 
     def _read_records(self) -> None:
@@ -170,10 +172,16 @@ class Framer:
         end = self._unpacker.tell()
         if not self._header_read or self._type >= 0:
             raise RecordError(
-                "the state ends inside it", self._place(), "the state was cut short: fetch or restore an earlier copy"
+                "the state ends inside it",
+                self._place(),
+                "the state was cut short: fetch or restore an earlier copy",
+                self._check(),
             )
         if self.index is not None:
             self.index.end = end
+
+    def _check(self) -> str:
+        return "state.framing" if self._header_read else "state.header"
 
     def _place(self) -> str:
         if not self._header_read:

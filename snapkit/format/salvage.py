@@ -49,33 +49,13 @@ import msgpack
 from snapkit.errors import ArchiveError, LimitError, RecordError, SnapshotError, SourceError
 from snapkit.format import archive
 from snapkit.format.archive import BLOCK, CHUNK, META, STATE, SUMS, Archive, Limits, Member, Sink, Source
-from snapkit.format.schema import ANY, BY_BYTE, BY_TABLE, STREAM_ORDER, TIME_TABLE, Type, fields, record_type
+from snapkit.format.schema import ANY, BY_BYTE, BY_TABLE, STREAM_ORDER, TIME_TABLE, Type, fields, index_row, record_type
 from snapkit.format.values import MAX_DEPTH, go_time, unpack
 
 STEP = 1024  # compressed bytes that are inflated at once; damage is placed no finer
 RUN = 64  # equal bytes in a row that deflate does not write by itself
 TABLES_SHOWN = 6
 IN_MEMORY = 64 << 20  # bytes; more go to a file without a name
-
-#: What the Index table calls our tables, where it has another name; "" for those that it does not list.
-_INDEX_NAMES = {
-    "acl_policies": "acl_policy",
-    "acl_tokens": "acl_token",
-    "cluster_metadata": "",
-    "deployments": "deployment",
-    "indexes": "",
-    "job_submissions": "",
-    "job_summaries": "job_summary",
-    "job_versions": "job_version",
-    "periodic_launches": "periodic_launch",
-    "scaling_events": "scaling_event",
-    "scaling_policies": "scaling_policy",
-    "scheduler_config": "",
-    "services": "service_registrations",
-    "si_token_accessors": "si_accessors",
-    "time_table": "",
-    "variables_quotas": "variables",
-}
 
 INDEX = BY_TABLE["indexes"].byte
 
@@ -954,7 +934,7 @@ def _touched(first: int | None, last: int | None, written: frozenset[str] | None
     between = STREAM_ORDER[begin:end]
     if written is None:
         return list(between)
-    return [b for b in between if b in (first, last) or _INDEX_NAMES.get(t := BY_BYTE[b].table, t) in {"", *written}]
+    return [b for b in between if b in (first, last) or index_row(BY_BYTE[b].table) in {"", *written}]
 
 
 def _written(state: _Bytes, run: _Frames, count: int) -> frozenset[str] | None:

@@ -82,6 +82,26 @@ STREAM_ORDER = (
 TIME_TABLE = BY_TABLE["time_table"].byte
 TIME_TABLE_UNTIL = "1.9.2"  # the first release that writes none
 
+#: What the Index table calls our tables, where it has another name; "" for those that it does not list.
+_INDEX_ROWS: Mapping[str, str] = {
+    "acl_policies": "acl_policy",
+    "acl_tokens": "acl_token",
+    "cluster_metadata": "",
+    "deployments": "deployment",
+    "indexes": "",
+    "job_submissions": "",
+    "job_summaries": "job_summary",
+    "job_versions": "job_version",
+    "periodic_launches": "periodic_launch",
+    "scaling_events": "scaling_event",
+    "scaling_policies": "scaling_policy",
+    "scheduler_config": "",
+    "services": "service_registrations",
+    "si_token_accessors": "si_accessors",
+    "time_table": "",
+    "variables_quotas": "variables",
+}
+
 #: Integers that are times, which nothing in the stream marks: `Struct.Field` -> unit, as numpy names units.
 INTEGER_TIMES: Mapping[str, str] = {
     "Job.SubmitTime": "ns",
@@ -283,6 +303,11 @@ def type_name(byte: int) -> str:
 def record_type(byte: int) -> RecordType:
     """The record type of a type byte; one made up for the occasion if it is not known, without fields or key."""
     return BY_BYTE.get(byte) or RecordType(byte, type_name(byte), f"unknown_{byte}", "", (), "")
+
+
+def index_row(table: str) -> str:
+    """What the Index table calls one of our tables; empty if it does not list it."""
+    return _INDEX_ROWS.get(table, table)
 
 
 def table_type(table: str) -> RecordType | None:

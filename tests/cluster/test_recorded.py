@@ -10,7 +10,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +22,7 @@ import snapkit
 from snapkit.cluster.server import ServedCluster
 
 from ..conftest import ORACLES, path_of
+from .servers import binary
 
 RECORDED = [json.loads(line) for line in (ORACLES / "recorded" / "requests.jsonl").read_text().splitlines()]
 COMMANDS = json.loads((ORACLES / "recorded" / "commands.json").read_text())
@@ -149,10 +149,7 @@ DIFFERENT = {
 
 @pytest.fixture(scope="session")
 def nomad() -> str:
-    binary = os.environ.get("NOMAD_BIN") or shutil.which("nomad")
-    if not binary:
-        pytest.skip("no nomad binary: name one by NOMAD_BIN")
-    return binary
+    return binary()
 
 
 def plain(text: str) -> str:

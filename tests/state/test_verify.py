@@ -201,6 +201,12 @@ def test_an_earlier_archive_tells_when_it_is_another_cluster_or_goes_back() -> N
     assert "archive.against" in {f.check for f in verify(friday, against=path_of("v1.8.4/monday")).found}
 
 
+def test_an_earlier_snapshot_that_is_open_stays_open() -> None:
+    with snapkit.open(path_of("v2.0.5/monday")) as monday:
+        verify(FRIDAY, against=monday)
+        assert list(monday.objects("jobs"))
+
+
 def test_its_age_is_told_when_it_is_asked(private: Callable[[str], Path]) -> None:
     path = private("v2.0.5/monday")
     with snapkit.open(path) as snap:

@@ -7,10 +7,11 @@ import binascii
 import hashlib
 import os
 import re
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 
-from snapkit.errors import ArchiveError, LimitError, RecordError, SnapshotError, SourceError
+from snapkit.errors import ArchiveError, LimitError, RecordError, SnapshotError
 from snapkit.format import archive
 from snapkit.format.archive import DEFAULT_LIMITS, Archive, Limits, Progress, Source
 from snapkit.format.records import Framer
@@ -66,8 +67,9 @@ def verify(
     release, enterprise = _release(target) if target is not None else (None, False)
     levels = LEVELS[: LEVELS.index(level) + 1]
     keep = "records" in levels or against is not None
-    reading = _Reading(src, limits, progress, levels, keep)
-    try:
+    with ExitStack() as stack:  # of what is opened here: a Snapshot that the caller gave stays open
+        reading = _Reading(src, limits, progress, levels, keep)
+        stack.callback(reading.close)
         subject = Subject(
             reading.archive,
             reading.snapshot,
@@ -79,20 +81,17 @@ def verify(
             wanted_digest=wanted,
             now=now,
         )
-        if against is None:
-            found = reading.found + _run(subject, levels, most)
-        else:
-            with against if isinstance(against, Snapshot) else open_snapshot(against) as earlier:
-                subject.against = earlier
-                found = reading.found + _run(subject, levels, most)
+        if isinstance(against, Snapshot):
+            subject.against = against
+        elif against is not None:
+            subject.against = stack.enter_context(open_snapshot(against))
+        found = reading.found + _run(subject, levels, most)
         ranges = reading.snapshot.meta.version_range if keep and reading.snapshot is not None else ""
         snapshot_id = str(reading.archive.meta.get("ID", ""))
         members = reading.archive.members
         found.sort(key=_rank)
         ran = tuple(check.id for check in CHECKS.values() if _can_run(check, subject, levels))
         return Report(archive.describe(src), tuple(found), target or "", snapshot_id, ranges, members, levels, ran)
-    finally:
-        reading.close()
 
 
 class _Reading:
@@ -107,7 +106,7 @@ class _Reading:
         self.archive = Archive(archive.describe(src), "archive", {}, ())
         self._store = Store()
         self._framer = Framer(max_record=limits.record, max_records=limits.records)
-        self._broken: SnapshotError | None = None
+        self._broken: RecordError | LimitError | None = None
         try:
             self._read(src, limits, progress, levels)
         except BaseException:
@@ -133,17 +132,15 @@ class _Reading:
         try:
             sink = self if "framing" in levels else None
             self.archive = archive.read(src, sink, limits=limits, progress=progress, survey=True)
-        except SourceError:
-            raise
         except LimitError as error:
-            self._add("archive.limit", error.where, error.what, error.advice)
+            self._fail("archive.limit", error)
             return
         except ArchiveError as error:
-            self._add(error.check, error.where, error.what, error.advice)
+            self._fail(error.check, error)
             return
         for oddity in self.archive.oddities:
             severity: Severity | None = "error" if oddity.refused else None
-            self._add(oddity.check, oddity.place, oddity.message, oddity.advice, severity)
+            self.found.append(CHECKS[oddity.check].finding(oddity.place, oddity.message, oddity.advice, severity))
         if "framing" in levels and any(member.name == archive.STATE for member in self.archive.members):
             self._frame()
 
@@ -154,19 +151,14 @@ class _Reading:
             except RecordError as error:
                 self._broken = error
         if self._broken is not None:
-            broken = self._broken
-            header = "header" in broken.where or "no state of Nomad" in broken.what
-            check = "state.limit" if isinstance(broken, LimitError) else "state.header" if header else "state.framing"
-            check = "state.depth" if "nested too deep" in broken.what else check
-            self._add(check, broken.where, broken.what, broken.advice)
+            self._fail(self._broken.check if isinstance(self._broken, RecordError) else "state.limit", self._broken)
             return
         assert self._framer.index is not None
         sizes = {byte: tally.bytes for byte, tally in self._framer.tallies.items()}
         self.snapshot = Snapshot(self.archive, self._framer.index, sizes, self._store, masker())
 
-    def _add(self, check: str, place: str, message: str, advice: str, severity: Severity | None = None) -> None:
-        declared = CHECKS[check]
-        self.found.append(Finding(check, severity or declared.severity, place, message, advice or declared.advice))
+    def _fail(self, check: str, error: SnapshotError) -> None:
+        self.found.append(CHECKS[check].finding(error.where, error.what, error.advice))
 
 
 def _rank(finding: Finding) -> tuple[int, int, bool]:
@@ -189,9 +181,9 @@ def _run(subject: Subject, levels: tuple[str, ...], most: int) -> list[Finding]:
         for count, (place, message) in enumerate(check.run(subject)):
             if count == most:
                 more = f"there is more of it; the first {most:,} are listed"
-                found.append(Finding(check.id, check.severity, "and so on", more, check.advice))
+                found.append(check.finding("and so on", more))
                 break
-            found.append(Finding(check.id, check.severity, place, message, check.advice))
+            found.append(check.finding(place, message))
     return found
 
 

@@ -10,7 +10,17 @@ import msgspec
 import pandas as pd
 
 from snapkit.errors import RecordError
-from snapkit.format.schema import BY_TABLE, STREAM_ORDER, TIME_TABLE, TYPES, Type, fields, record_type, type_name
+from snapkit.format.schema import (
+    BY_TABLE,
+    STREAM_ORDER,
+    TIME_TABLE,
+    TYPES,
+    Type,
+    fields,
+    index_row,
+    record_type,
+    type_name,
+)
 from snapkit.format.values import go_time, split_list, unpack, walk
 from snapkit.state.edit import pack
 from snapkit.state.verify.decoder import decoder
@@ -38,26 +48,29 @@ _TIME_TABLE = decoder(BY_TABLE["time_table"].struct)
 
 #: Rows of the Index table -> the table whose highest ModifyIndex they are, unless the last write was a deletion.
 STAMPED: Mapping[str, str] = {
-    "acl_policy": "acl_policies",
-    "acl_roles": "acl_roles",
-    "acl_auth_methods": "acl_auth_methods",
-    "acl_binding_rules": "acl_binding_rules",
-    "acl_token": "acl_tokens",
-    "namespaces": "namespaces",
-    "node_pools": "node_pools",
-    "jobs": "jobs",
-    "job_version": "job_versions",
-    "job_summary": "job_summaries",
-    "evals": "evals",
-    "deployment": "deployments",
-    "host_volumes": "host_volumes",
-    "periodic_launch": "periodic_launches",
-    "scaling_policy": "scaling_policies",
-    "scaling_event": "scaling_events",
-    "service_registrations": "services",
-    "root_keys": "root_keys",
-    "root_key_meta": "root_key_meta",
-    "variables": "variables",
+    index_row(table): table
+    for table in (
+        "acl_policies",
+        "acl_roles",
+        "acl_auth_methods",
+        "acl_binding_rules",
+        "acl_tokens",
+        "namespaces",
+        "node_pools",
+        "jobs",
+        "job_versions",
+        "job_summaries",
+        "evals",
+        "deployments",
+        "host_volumes",
+        "periodic_launches",
+        "scaling_policies",
+        "scaling_events",
+        "services",
+        "root_keys",
+        "root_key_meta",
+        "variables",
+    )
 }
 #: Rows that run ahead of their records in normal work, by heartbeats and client updates.
 AHEAD: Mapping[str, str] = {"nodes": "nodes", "allocs": "allocs"}

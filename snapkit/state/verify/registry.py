@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from snapkit.state.report import Severity
+from snapkit.state.report import Finding, Severity
 
 if TYPE_CHECKING:
     from snapkit.state.verify.subject import Subject
@@ -38,6 +38,10 @@ class Check:
     title: str
     advice: str
     run: Run | None = None
+
+    def finding(self, place: str, message: str, advice: str = "", severity: Severity | None = None) -> Finding:
+        """One that it found; advice and severity are the check's own unless given."""
+        return Finding(self.id, severity or self.severity, place, message, advice or self.advice)
 
 
 CHECKS: dict[str, Check] = {}
