@@ -61,7 +61,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
 
 def test_the_wheel_holds_notebooks_data_and_types(wheel: zipfile.ZipFile) -> None:
     names = set(wheel.namelist())
-    assert {"snapkit/py.typed", "snapkit/cli.py", "snapkit/format/nomad_types.json"} <= names
+    assert {"snapkit/py.typed", "snapkit/cli/app.py", "snapkit/format/nomad_types.json"} <= names
     assert "snapkit/config/labconfig/default_setting_overrides.json" in names
     for source in ("notebooks", "data"):
         files = [path.relative_to(ROOT) for path in tracked() if path.is_relative_to(ROOT / source)]

@@ -15,7 +15,7 @@ import pytest
 
 import snapkit
 import snapkit.state.verify
-from snapkit import cli
+from snapkit.cli import verify as verify_command
 from snapkit.errors import SnapshotError, SourceError
 from snapkit.state.report import Finding, Report
 from tests import forge
@@ -436,14 +436,14 @@ def test_it_runs_as_a_process_of_its_own(snap: Path, cut: Path) -> None:
 def test_a_file_that_changes_meanwhile_does_not_get_into_the_evidence(
     snap: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    verified = cli._verified
+    verified = verify_command._verified
 
     def then_changed(*args: Any) -> list[Report]:
         reports = verified(*args)
         shutil.copyfile(path_of("v2.0.5/tuesday"), snap)
         return reports
 
-    monkeypatch.setattr(cli, "_verified", then_changed)
+    monkeypatch.setattr(verify_command, "_verified", then_changed)
     ran = run("verify", snap, "--evidence", tmp_path / "evidence")
     assert ran.status == 2
     assert "changed after it was verified" in ran.err

@@ -1,0 +1,114 @@
+"""What subcommands are given: their common arguments, sources that are opened, times; and a bar while it takes."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from snapkit.cli.output import note_oddities, printable
+from snapkit.errors import SnapshotError
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from snapkit.format.archive import Progress
+    from snapkit.state.report import Unread
+    from snapkit.state.snapshot import Snapshot
+
+FILE = "An archive, a raft snapshot or data directory, a state.bin, any fsspec URL; - for standard input."
+File = Annotated[str, typer.Argument(help=FILE, metavar="FILE")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Reveal = Annotated[bool, typer.Option("--reveal", help="Show secrets in the clear.")]
+
+
+def source_of(file: str) -> Any:
+    return sys.stdin.buffer if file == "-" else file
+
+
+@contextmanager
+def opened(file: str) -> Iterator[Snapshot]:
+    from snapkit.state.snapshot import open_snapshot
+
+    with progress_bar(f"Reading {file}") as progress:
+        snapshot = open_snapshot(source_of(file), progress=progress)
+    with snapshot:
+        note_oddities(snapshot.archive)
+        yield snapshot
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Progress | None]:
+    """A bar on stderr, only on a terminal and only for what takes over a second."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    started = time.monotonic()
+    bar: Any = None
+    task: Any = None
+
+    def progress(done: int, total: int | None) -> None:
+        nonlocal bar, task
+        if bar is None and time.monotonic() - started > 1:
+            from rich.console import Console
+            from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import Progress as Bar
+
+            columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+            bar = Bar(*columns, console=Console(stderr=True), transient=True)
+            bar.start()
+            task = bar.add_task(printable(what), total=total)
+        if bar is not None:
+            bar.update(task, completed=done)
+
+    try:
+        yield progress
+    finally:
+        if bar is not None:
+            bar.stop()
+
+
+def require_free(paths: list[Path], overwrite: bool) -> None:
+    """Told before the work, and not after."""
+    from snapkit.files import refuse_existing
+
+    for path in paths:
+        refuse_existing(path, overwrite)
+    if len(set(paths)) < len(paths):
+        raise SnapshotError("is to be written twice", str(paths[0]), "name two files")
+
+
+def expanded(patterns: list[str]) -> tuple[list[str], list[Unread]]:
+    """The sources, each once; of patterns that the shell left, the files. What matches nothing is listed by itself."""
+    import glob
+
+    from snapkit.state.report import Unread
+
+    sources: list[str] = []
+    unread: list[Unread] = []
+    for pattern in patterns:
+        if pattern == "-" or "://" in pattern or os.path.lexists(pattern) or not glob.has_magic(pattern):
+            sources.append(pattern)
+        elif found := sorted(glob.glob(pattern, recursive=True)):  # noqa: PTH207 - Path.glob takes no absolute pattern
+            sources += found
+        else:
+            unread.append(Unread(pattern, f"{pattern}: matches no file; check the pattern"))
+    return list(dict.fromkeys(sources)), unread
+
+
+def moment_of(now: str | None) -> datetime | None:
+    from datetime import UTC, datetime
+
+    if now is None or now == "now":
+        return None if now is None else datetime.now(UTC)
+    try:
+        moment = datetime.fromisoformat(now)
+    except ValueError as error:
+        raise SnapshotError(f"is no time {now!r:.40}", "--now", "give one such as 2026-11-24T08:00:00Z") from error
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)

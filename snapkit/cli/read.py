@@ -1,0 +1,162 @@
+"""inspect, show, search, export: what is in a snapshot."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from snapkit.cli.app import app
+from snapkit.cli.inputs import File, Json, Reveal, opened, progress_bar, source_of
+from snapkit.cli.output import draw, grid, note_oddities, one_line, print_json, printable, show_frame
+from snapkit.errors import SnapshotError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from snapkit.format.archive import Archive
+
+
+@app.command()
+def inspect(file: File, json_: Json = False) -> None:
+    """What an archive is: its Raft metadata, and count and bytes of each record type.
+
+    With --json, the keys of `nomad operator snapshot inspect -json`.
+    """
+    from snapkit.format import archive
+    from snapkit.format.records import Framer
+    from snapkit.format.schema import type_name
+
+    framer = Framer(index=False)
+    with progress_bar(f"Reading {file}") as progress:
+        found = archive.read(source_of(file), framer, progress=progress)
+        try:
+            framer.close()
+        except SnapshotError as error:
+            raise error.at(found.source) from error
+    tallies = sorted(framer.tallies.items(), key=lambda item: -item[1].bytes)
+    stats = [{"Name": type_name(byte), "Count": tally.count, "Sum": tally.bytes} for byte, tally in tallies]
+    if json_:
+        print_json({"Meta": dict(found.meta), "Stats": stats})
+    else:
+        _print_inspected(found, stats)
+    note_oddities(found, framer.tallies)
+
+
+def _print_inspected(found: Archive, stats: list[dict[str, Any]]) -> None:
+    total = sum(row["Sum"] for row in stats)
+    summary = grid("", "")
+    meta = found.meta
+    servers = (meta.get("Configuration") or {}).get("Servers") or []
+    for name, value in {
+        "Source": f"{found.source} ({found.kind})",
+        "ID": meta.get("ID", "unknown"),
+        "Taken": _utc(str(meta.get("ID", ""))),
+        "Index, term": f"{meta.get('Index', 'unknown')}, {meta.get('Term', 'unknown')}",
+        "Servers": ", ".join(str(server.get("Address")) for server in servers) or "unknown",
+        "State": f"{total:,} bytes, SHA-256 {next(m.sha256 for m in found.members if m.name == 'state.bin')}",
+    }.items():
+        summary.add_row(name, printable(str(value)))
+    table = grid("Type", "Count", "Bytes", "Share", right=(1, 2, 3))
+    for row in stats:
+        table.add_row(row["Name"], f"{row['Count']:,}", f"{row['Sum']:,}", f"{row['Sum'] / total:.1%}")
+    draw(summary, table)
+
+
+def _utc(snapshot_id: str) -> str:
+    from datetime import UTC, datetime
+
+    from snapkit.format.archive import created_milliseconds
+
+    milliseconds = created_milliseconds(snapshot_id)
+    return f"{datetime.fromtimestamp(milliseconds / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC" if milliseconds else "unknown"
+
+
+@app.command()
+def show(
+    file: File,
+    table: Annotated[str | None, typer.Argument(help="A table, such as jobs; without one, all are listed.")] = None,
+    key: Annotated[list[str] | None, typer.Argument(help="The key fields of one object.", metavar="[KEY]...")] = None,
+    where: Annotated[str | None, typer.Option(help="A filter, such as \"ClientStatus == 'failed'\".")] = None,
+    columns: Annotated[str | None, typer.Option(help="Nomad's field names, separated by commas.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Rows to show; 0 for all. Default: 50 on a terminal.")] = None,
+    json_: Json = False,
+    reveal: Reveal = False,
+) -> None:
+    """The tables of a snapshot, one of them, or one object by its key."""
+    with opened(file) as snapshot:
+        if table is None:
+            show_frame(snapshot.tables, json_, limit)
+        elif key:
+            print_json(snapshot.get(table, *key, reveal=reveal))
+        else:
+            names = [name.strip() for name in columns.split(",")] if columns else None
+            frame = snapshot.table(table, names, reveal=reveal)
+            show_frame(_where(frame, where), json_, limit, everything=names is not None)
+
+
+def _where(frame: pd.DataFrame, condition: str | None) -> pd.DataFrame:
+    if condition is None:
+        return frame
+    try:
+        _refuse_effects(condition)
+        return frame.query(condition, engine="python", local_dict={}, global_dict={})
+    except Exception as error:  # pandas passes on whatever the expression raises
+        names = ", ".join([str(n) for n in frame.index.names if n] + [str(c) for c in frame.columns])
+        raise SnapshotError(
+            f"can't be evaluated ({error})", f"--where {condition!r}", f"the fields are {names}"
+        ) from error
+
+
+HARMLESS = {"str", "dt", "isna", "isnull", "notna", "notnull", "isin", "between"}
+
+
+def _refuse_effects(condition: str) -> None:
+    """A filter is not to write files, as pandas' `ID.to_csv('…')` would: of methods, only those that look at values."""
+    if "`" in condition:  # pandas' own quotes, which Python's parser does not know
+        raise ValueError("` is not allowed")
+    for node in ast.walk(ast.parse(condition.strip(), mode="eval")):
+        if isinstance(node, ast.Attribute) and node.attr not in HARMLESS:
+            of_values = isinstance(node.value, ast.Attribute) and node.value.attr in ("str", "dt")
+            if not of_values or node.attr.startswith("_"):
+                raise ValueError(f".{node.attr} is not allowed")
+
+
+@app.command()
+def search(
+    file: File,
+    text: Annotated[str, typer.Argument(help="Taken literally; upper and lower case differ.", metavar="TEXT")],
+    json_: Json = False,
+    reveal: Reveal = False,
+) -> None:
+    """Every value in the state that holds a text, with its table, key and path."""
+    with opened(file) as snapshot:
+        show_frame(snapshot.search(text, reveal=reveal), json_, 0, everything=True)
+
+
+@app.command()
+def export(
+    file: File,
+    dest: Annotated[Path, typer.Argument(help="A file, whose suffix tells the format, or a folder.", metavar="DEST")],
+    table: Annotated[list[str] | None, typer.Option("--table", help="Only this table; may be repeated.")] = None,
+    format_: Annotated[
+        str | None,
+        typer.Option("--format", help="csv, jsonl, parquet, sqlite or duckdb. Of a folder: parquet."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+    json_: Json = False,
+    reveal: Reveal = False,
+) -> None:
+    """Write tables as CSV, JSON lines or Parquet (a folder, or one file for one table), SQLite or DuckDB (one file)."""
+    from snapkit.state.export import export as export_tables
+
+    with opened(file) as snapshot:
+        done = export_tables(snapshot, dest, format=format_, tables=table, reveal=reveal, overwrite=overwrite)
+    if json_:
+        print_json([{"Table": e.table, "Rows": e.rows, "Path": str(e.path)} for e in done])
+    else:
+        tables = done[0].table if len(done) == 1 else f"{len(done)} tables"
+        rows = f"{sum(e.rows for e in done):,} rows"
+        print(f"{one_line(str(dest))}: {tables}, {rows}{'' if reveal else ', secrets masked'}")
