@@ -12,17 +12,31 @@ if TYPE_CHECKING:
     from snapkit.cluster.client import Client
     from snapkit.cluster.server import serve
     from snapkit.format.archive import Limits
+    from snapkit.state.compare import Changes, compare
     from snapkit.state.snapshot import Snapshot
     from snapkit.state.snapshot import open_snapshot as open
     from snapkit.state.verify import verify
 
-__all__ = ["Client", "Limits", "Snapshot", "SnapshotError", "__version__", "open", "serve", "verify"]
+__all__ = [
+    "Changes",
+    "Client",
+    "Limits",
+    "Snapshot",
+    "SnapshotError",
+    "__version__",
+    "compare",
+    "open",
+    "serve",
+    "verify",
+]
 
 # Looked up when first used, so that the command does not wait for pandas where it needs none.
 _LAZY = {
+    "Changes": ("snapkit.state.compare", "Changes"),
     "Client": ("snapkit.cluster.client", "Client"),
     "Limits": ("snapkit.format.archive", "Limits"),
     "Snapshot": ("snapkit.state.snapshot", "Snapshot"),
+    "compare": ("snapkit.state.compare", "compare"),
     "open": ("snapkit.state.snapshot", "open_snapshot"),
     "serve": ("snapkit.cluster.server", "serve"),
     "verify": ("snapkit.state.verify", "verify"),

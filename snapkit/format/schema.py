@@ -173,6 +173,38 @@ SECRETS = frozenset(
     }
 )
 
+#: What tells items of a list apart: struct -> field, unique in each list that people write.
+LIST_NAMES: Mapping[str, str] = {
+    "ACLRolePolicyLink": "Name",
+    "ACLTokenRoleLink": "ID",
+    "Action": "Name",
+    "AllocListStub": "ID",
+    "AllocatedPortMapping": "Label",
+    "ConsulExposePath": "Path",
+    "ConsulIngressService": "Name",
+    "ConsulLinkedService": "Name",
+    "ConsulUpstream": "DestinationName",
+    "EvaluationStub": "ID",
+    "JobUILink": "Label",
+    "MultiregionRegion": "Name",
+    "NodeDevice": "ID",
+    "NodeDeviceResource": "Name",
+    "Port": "Label",
+    "RequestedDevice": "Name",
+    "ScalingPolicy": "ID",
+    "Secret": "Name",
+    "Service": "Name",
+    "ServiceCheck": "Name",
+    "Spread": "Attribute",
+    "SpreadTarget": "Value",
+    "Task": "Name",
+    "TaskGroup": "Name",
+    "Template": "DestPath",
+    "VolumeMount": "Destination",
+    "WorkloadIdentity": "Name",
+    "WrappedKey": "ProviderID",
+}
+
 #: Structs whose empty fields Nomad leaves out (`codec:",omitempty"`), so that a missing one says nothing.
 OMIT_EMPTY = frozenset({"AllocatedPortMapping", "Allocation", "Evaluation", "NetworkResource", "Port", "VaultAccessor"})
 

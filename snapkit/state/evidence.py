@@ -29,7 +29,8 @@ from typing import TYPE_CHECKING, Any, cast
 from snapkit.errors import SnapshotError, SourceError
 from snapkit.files import atomic
 from snapkit.format import archive
-from snapkit.state.report import Report, Severity, plain
+from snapkit.state.page import plain
+from snapkit.state.report import Report, Severity
 from snapkit.version import __version__
 
 if TYPE_CHECKING:

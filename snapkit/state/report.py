@@ -6,7 +6,6 @@ U+FFFD. Nothing here looks at the clock: the same findings give the same bytes.
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,17 +16,14 @@ from xml.etree import ElementTree as ET
 import pandas as pd
 
 from snapkit.format.archive import Member
+from snapkit.state.page import AMBER, BLUE, RED, escaped, plain, table
+from snapkit.state.page import page as html_page
 
 Severity: TypeAlias = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")  # the worst first
 
 SHOWN = 100  # findings that a notebook's cell shows; to_html() has all
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def plain(text: str) -> str:
-    """One line without control characters, nor any that reorder a line or are half of one: U+FFFD in their place."""
-    return "".join(c if c.isprintable() else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def at_or_above(severity: Severity, threshold: Severity) -> bool:
@@ -261,42 +257,29 @@ def _outputs(suite: ET.Element, lines: Sequence[str]) -> None:
     ET.SubElement(suite, "system-err")
 
 
-#: They read on white and on black.
-_COLOURS: dict[str, str] = {"error": "#e0383e", "warning": "#b26a00", "note": "#3f7fd0"}
-_CELL = "text-align:left;vertical-align:top;padding:.25em .75em .25em 0;border-top:1px solid #80808060"
+_COLOURS: dict[str, str] = {"error": RED, "warning": AMBER, "note": BLUE}
 
 
 def page(reports: Iterable[Report], unread: Iterable[Unread] = ()) -> str:
     """Reports as one HTML page, in ASCII: it loads nothing, runs nothing, and follows the reader's light or dark."""
     parts = [_fragment(report, None) for report in reports]
     parts += [
-        f'<div><p><b>{_escaped(u.source)}</b>: <span style="color:{_COLOURS["error"]}">could not be read</span>; '
-        f"{_escaped(u.message)}</p></div>"
+        f'<div><p><b>{escaped(u.source)}</b>: <span style="color:{RED}">could not be read</span>; '
+        f"{escaped(u.message)}</p></div>"
         for u in unread
     ]
-    text = (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="color-scheme" content="light dark">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
-        "<title>snapkit verify</title>\n"
-        "<style>:root{color-scheme:light dark}body{font:16px/1.4 system-ui,sans-serif;margin:2em auto;"
-        "max-width:80em;padding:0 1em}</style>\n</head>\n<body>\n<h1>snapkit verify</h1>\n"
-        + "\n".join(parts)
-        + "\n</body>\n</html>\n"
-    )
-    return text.encode("ascii", "xmlcharrefreplace").decode("ascii")
+    return html_page("snapkit verify", parts)
 
 
 def _fragment(report: Report, most: int | None) -> str:
-    """A report as HTML, with its style in its elements: a notebook may take a style sheet away."""
-    colour = _COLOURS["error"] if not report.ok else "inherit"
-    parts = [f'<p><b>{_escaped(report.source)}</b>: <span style="color:{colour}">{_escaped(report.summary)}</span></p>']
+    """A report as HTML."""
+    colour = RED if not report.ok else "inherit"
+    parts = [f'<p><b>{escaped(report.source)}</b>: <span style="color:{colour}">{escaped(report.summary)}</span></p>']
     facts = [*report._facts(), *((m.name, f"{m.size:,} bytes, SHA-256 {m.sha256}") for m in report.members)]
-    parts.append(_table([[_escaped(name), _escaped(value)] for name, value in facts]))
+    parts.append(table([[escaped(name), escaped(value)] for name, value in facts]))
     if report.found:
         rows = [_row(finding) for finding in islice(report.found, most)]
-        parts.append(_table(rows, ("Severity", "Check", "Place", "What", "What to do")))
+        parts.append(table(rows, ("Severity", "Check", "Place", "What", "What to do")))
     if most is not None and len(report.found) > most:
         parts.append(f"<p>{len(report.found) - most:,} more findings: see to_text() or to_html()</p>")
     return f'<div style="overflow-wrap:anywhere">{"".join(parts)}</div>'
@@ -304,14 +287,4 @@ def _fragment(report: Report, most: int | None) -> str:
 
 def _row(finding: Finding) -> list[str]:
     severity = f'<b style="color:{_COLOURS[finding.severity]}">{finding.severity}</b>'
-    return [severity, *map(_escaped, (finding.check, finding.place, finding.message, finding.advice))]
-
-
-def _table(rows: Iterable[Sequence[str]], names: Sequence[str] = ()) -> str:
-    head = "".join(f'<th style="{_CELL}">{name}</th>' for name in names)
-    body = "".join("<tr>" + "".join(f'<td style="{_CELL}">{cell}</td>' for cell in row) + "</tr>" for row in rows)
-    return f'<table style="border-collapse:collapse">{f"<thead><tr>{head}</tr></thead>" if head else ""}{body}</table>'
-
-
-def _escaped(text: str) -> str:
-    return html.escape(plain(text))
+    return [severity, *map(escaped, (finding.check, finding.place, finding.message, finding.advice))]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import html
 import os
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,14 +23,15 @@ from snapkit.format.records import Framer, Index
 from snapkit.format.salvage import Salvage, held
 from snapkit.format.salvage import salvage as salvage_from
 from snapkit.format.schema import TIME_TABLE, TYPES, RecordType, Type, fields, record_type, table_type, type_name
-from snapkit.format.values import Buffer, Leaf, Mask, pick, split_list, text, to_json, unpack, walk
+from snapkit.format.values import Buffer, Leaf, Mask, pick, split_list, to_json, unpack, walk
+from snapkit.state.keys import keys
 from snapkit.state.release import version_range
+from snapkit.state.search import Pattern, Searcher, query
 from snapkit.state.secrets import masker, unlock
 from snapkit.state.store import Store
 from snapkit.state.tables import Rows, to_frame
 
 SAMPLES = 8  # records of each type that the release is guessed from
-CONTEXT = 40  # characters on either side of what was searched for
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +177,7 @@ class Snapshot:
         self._sizes = sizes
         self._store = store
         self._mask = mask
+        self._searcher = Searcher(index, store, self._leaves)
         self._frames: dict[str, pd.DataFrame] = {}
         self._keys: dict[int, dict[tuple[Any, ...], int]] = {}
 
@@ -190,9 +192,15 @@ class Snapshot:
     def close(self) -> None:
         """Give memory and temporary file back. DataFrames taken from it stay."""
         self._frames.clear()
+        self._searcher.close()
         self._store.close()
 
     # -- what it is
+
+    @property
+    def mask(self) -> Mask:
+        """What stands for its secrets."""
+        return self._mask
 
     @cached_property
     def meta(self) -> Meta:
@@ -441,16 +449,34 @@ class Snapshot:
     def _keys_of(self, kind: RecordType) -> dict[tuple[str, ...], int]:
         """The record of each key, as text; the last one where a key stands twice."""
         if kind.byte not in self._keys:
-            records = list(self._index.of_type(kind.byte))
-            if kind.key:
-                arrow = self._rows(kind.table, kind.key).arrow(kind.key, None)
-                keys = zip(*(column.to_pylist() for column in arrow.columns), strict=True)
-                self._keys[kind.byte] = {
-                    tuple(str(part) for part in key): record for key, record in zip(keys, records, strict=True)
-                }
-            else:
-                self._keys[kind.byte] = {(): records[-1]} if records else {}
+            found = zip(self._record_keys(kind), self._index.of_type(kind.byte), strict=True)
+            self._keys[kind.byte] = {tuple(str(part) for part in key): record for key, record in found}
         return self._keys[kind.byte]
+
+    def _record_keys(self, kind: RecordType) -> list[tuple[Any, ...]]:
+        """The key of each record of a type, in the order of the stream."""
+        spans = self._index.values_of_type(kind.byte)
+        if not kind.key:
+            return [() for _ in spans]
+        try:
+            return keys(kind, map(memoryview(self._store.bytes).__getitem__, spans))
+        except RecordError as error:
+            raise error.at(f"{kind.name} records") from error
+
+    def records(self, table: str) -> dict[tuple[Any, ...], memoryview]:
+        """The packed value of each record by its key; the last one where a key stands twice, as after a restore.
+
+        A type that is not known has no key: there it is `("sha256:…",)`, of the record's bytes.
+
+        Raises:
+            NotInSnapshotError: There is no such table.
+            RecordError: A record has no fields.
+        """
+        kind = self._type(table)
+        values = map(memoryview(self._store.bytes).__getitem__, self._index.values_of_type(kind.byte))
+        if not kind.struct:
+            return {(f"sha256:{hashlib.sha256(value).hexdigest()}",): value for value in values}
+        return dict(zip(self._record_keys(kind), values, strict=True))
 
     def _records(self, table: str) -> Iterator[int]:
         return self._index.of_type(self._type(table).byte)
@@ -518,67 +544,56 @@ class Snapshot:
 
     # -- search
 
-    def search(self, wanted: str | bytes, *, reveal: bool = False) -> pd.DataFrame:
-        """Every value that holds a text, or bytes: the state is scanned as it is, and only records that hit decoded.
+    def search(
+        self,
+        wanted: str | bytes | Pattern,
+        *,
+        regex: bool = False,
+        ignore_case: bool = False,
+        tables: Iterable[str] | None = None,
+        namespace: str | None = None,
+        reveal: bool = False,
+    ) -> pd.DataFrame:
+        """Every value that holds a text, bytes or a match of a regular expression.
 
-        A hit in a secret is reported, its context masked.
+        The state is scanned as the bytes that it is, and only records that may hold a hit are decoded. Values are
+        texts and bytes, and keys of maps that are no field names; numbers and times are not searched. Of the payload
+        a job was dispatched with, that is what it was before Nomad compressed it too. What is base64 is not undone.
 
         Args:
-            wanted: Taken literally, upper and lower case told apart.
-            reveal: Show the context of hits in secrets too.
+            wanted: Text or bytes, taken literally, or a compiled pattern: of text for values as text (U+FFFD for each
+                byte that is not UTF-8), of bytes for values as bytes. It is matched value by value by Python's `re`:
+                one that takes for ever on some text takes for ever here.
+            regex: Take text or bytes as a regular expression.
+            ignore_case: Do not tell upper and lower case apart.
+            tables: Search only these; by default all.
+            namespace: Search only records with a field Namespace that says this.
+            reveal: Show the context of hits in secrets; by default it is masked.
 
         Returns:
-            Table (str), Key (object; tuples), Path (str; by Nomad's field names), Context (str; the hit and up to 40
-            characters on either side), in the order of the state.
+            Table (str), Key (object; tuples), Path (str; by Nomad's field names), Context (str; the first hit in the
+            value and up to 40 characters on either side), in the order of the state.
 
         Raises:
-            SnapshotError: Nothing to search for.
+            SnapshotError: Nothing to search for; no regular expression, or one that can match the empty string.
+            NotInSnapshotError: There is no such table.
+            RecordError: A record that may hold a hit can't be decoded.
         """
-        needle = wanted.encode() if isinstance(wanted, str) else bytes(wanted)
-        if not needle:
-            raise SnapshotError("is empty", "the text to search for")
-        hits = [
-            (record_type(self._index.types[record]).table, self._key(record), leaf.path, _context(leaf, needle, mask))
-            for mask in (None if reveal else self._mask,)
-            for record in self._records_with(needle)
-            for leaf in self._leaves(record)
-            if needle in _searchable(leaf)
-        ]
-        table, key, path, context = zip(*hits, strict=True) if hits else ((), (), (), ())
-        return pd.DataFrame(
-            {
-                "Table": pd.array(table, dtype="str"),
-                "Key": pd.Series(key, dtype="object"),
-                "Path": pd.array(path, dtype="str"),
-                "Context": pd.array(context, dtype="str"),
-            }
-        )
+        types = None if tables is None else {self._type(table).byte for table in tables}
+        asked = query(wanted, regex=regex, ignore_case=ignore_case)
+        return self._searcher.search(asked, types, namespace, None if reveal else self._mask)
 
-    def _leaves(self, record: int) -> Iterator[Leaf]:
+    def _leaves(self, record: int) -> tuple[Any, Iterator[Leaf]]:
+        """A record's value, and the leaves of that."""
         value = self._unpacked(record)
-        try:
-            yield from walk(value, self._struct(record))
-        except RecordError as error:
-            raise error.at(self._place(record)) from error
 
-    def _records_with(self, needle: bytes) -> Iterator[int]:
-        state = self._store.bytes
-        position = state.find(needle)
-        while position != -1:
-            record = bisect_right(self._index.starts, position) - 1
-            if record < 0:  # in the header
-                position = state.find(needle, position + 1)
-                continue
-            yield record
-            following = self._index.value(record).stop
-            # A hit may begin in the type byte or the end of one record and not lie in it: go on from the next.
-            position = state.find(needle, following)
+        def leaves() -> Iterator[Leaf]:
+            try:
+                yield from walk(value, self._struct(record))
+            except RecordError as error:
+                raise error.at(self._place(record)) from error
 
-    def _key(self, record: int) -> tuple[Any, ...]:
-        kind = record_type(self._index.types[record])
-        value = self._unpacked(record)
-        parts = [value.get(name.encode()) for name in kind.key] if isinstance(value, dict) else []
-        return tuple(text(part) if isinstance(part, bytes) else part for part in parts)
+        return value, leaves()
 
     # -- how it shows itself
 
@@ -623,17 +638,3 @@ def _suggest(wanted: str, choices: Sequence[str]) -> str:
         return f"did you mean {', '.join(close)}?"
     some = ", ".join(choices[:8]) + (" and more" if len(choices) > 8 else "")
     return f"there are: {some}" if choices else "it is empty"
-
-
-def _searchable(leaf: Leaf) -> bytes:
-    return leaf.value if isinstance(leaf.value, bytes) else b""
-
-
-def _context(leaf: Leaf, needle: bytes, mask: Mask) -> str:
-    value = _searchable(leaf)
-    if leaf.secret and mask is not None:
-        return mask(value)
-    start = value.index(needle)
-    before, after = text(value[:start]), text(value[start + len(needle) :])
-    left, right = "…" * (len(before) > CONTEXT), "…" * (len(after) > CONTEXT)
-    return f"{left}{before[-CONTEXT:]}{text(needle)}{after[:CONTEXT]}{right}"

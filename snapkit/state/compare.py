@@ -1,0 +1,587 @@
+"""Two snapshots compared: which objects came, went and changed, and which of their fields.
+
+Records are told apart by their bytes first, and only those that differ are decoded: the cost follows the change.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from typing import Any, Literal, TypeAlias
+
+import pandas as pd
+
+from snapkit.errors import NotInSnapshotError, RecordError
+from snapkit.format.archive import Progress, Source
+from snapkit.format.schema import TYPES, RecordType, Type, fields, table_type
+from snapkit.format.values import GoTime, Mask, to_json, unpack
+from snapkit.state.fielddiff import FieldChange, differences
+from snapkit.state.page import AMBER, BLUE, GREEN, RED, escaped, page, plain, table
+from snapkit.state.report import Finding
+from snapkit.state.secrets import masker
+from snapkit.state.snapshot import Meta, Snapshot, open_snapshot
+
+ObjectChange: TypeAlias = Literal["added", "removed", "changed"]
+CHANGES: tuple[ObjectChange, ...] = ("added", "removed", "changed")
+_COLOURS = {"added": GREEN, "removed": RED, "changed": AMBER, "moved": BLUE}
+SHOWN = 100  # objects that a notebook's cell shows; to_html() has all
+WIDE = 200  # characters of a value in HTML and text; the DataFrames have all
+
+#: Fields that change without anybody's doing, in whatever they stand: when and at which index something was written.
+_AGE = re.compile(
+    r"(?:^|\.)(?:ModifyIndex|ModifyTime|AllocModifyIndex|JobModifyIndex|LastAllocUpdateIndex|LastMissedHeartbeatIndex"
+    r"|SnapshotIndex|StatusUpdatedAt|UpdateTime)$"
+)
+#: What a client finds out of its host anew with every fingerprint.
+_FINGERPRINT = re.compile(r'^Attributes\["unique\.storage\.bytes(?:free|total)"\]$')
+#: Tables about other tables: any write moves them.
+_BOOKKEEPING = {"indexes", "time_table"}
+#: What a person calls a record whose key says nothing.
+_NAMES: Mapping[str, tuple[str, ...]] = {
+    "nodes": ("Name",),
+    "allocs": ("Name",),
+    "evals": ("JobID", "TriggeredBy"),
+    "deployments": ("JobID", "JobVersion"),
+    "acl_tokens": ("Name",),
+    "acl_roles": ("Name",),
+    "acl_binding_rules": ("AuthMethod", "BindName"),
+    "services": ("ServiceName",),
+    "host_volumes": ("Name",),
+    "csi_volumes": ("Name",),
+    "scaling_policies": ("Type",),
+}
+#: Tables that only people write to: if one of their records was written and is as it was, somebody put it back.
+_WRITTEN = ("acl_policies", "acl_roles", "acl_auth_methods", "acl_binding_rules", "namespaces", "node_pools")
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """One object that two snapshots have otherwise.
+
+    Attributes:
+        kind: Its record type.
+        key: Its key.
+        change: `added`, `removed` or `changed`.
+        before: The earlier record, packed; None if it was added.
+        after: The later one; None if it was removed.
+        fields: Of one that changed, what of it.
+        noise: Why each of `fields` means nothing by itself; "" for those that do.
+    """
+
+    kind: RecordType
+    key: tuple[Any, ...]
+    change: ObjectChange
+    before: bytes | None
+    after: bytes | None
+    fields: tuple[FieldChange, ...] = ()
+    noise: tuple[str, ...] = ()
+
+    @property
+    def is_noise(self) -> bool:
+        """Has it only grown older?"""
+        return self.kind.table in _BOOKKEEPING or (self.change == "changed" and all(self.noise))
+
+
+def compare(
+    a: Source | Snapshot,
+    b: Source | Snapshot,
+    *,
+    tables: Iterable[str] | None = None,
+    noise: bool = False,
+    reveal: bool = False,
+    key: bytes | str | None = None,
+    progress: Progress | None = None,
+) -> Changes:
+    """What changed from one snapshot to another.
+
+    Args:
+        a: The earlier: anything that `open()` takes, or an open Snapshot (which stays open).
+        b: The later.
+        tables: Compare these alone.
+        noise: Show also what nobody did: indexes and times alone, heartbeats, the Index table, the copies of their job
+            that allocations carry.
+        reveal: Show secrets.
+        key: Of the fingerprints that stand for secrets. By default that of a snapshot that is open already.
+        progress: Called with the bytes read so far and in all, of what is opened here.
+
+    Raises:
+        NotInSnapshotError: There is no such table.
+        SnapshotError: One of them can't be opened, or a record can't be read.
+    """
+    with ExitStack() as stack:
+        old, new = (
+            side if isinstance(side, Snapshot) else stack.enter_context(open_snapshot(side, progress=progress))
+            for side in (a, b)
+        )
+        opened = next((side.mask for side in (a, b) if isinstance(side, Snapshot)), masker())
+        mask = None if reveal else masker(key) if key is not None else opened
+        objects = tuple(found for name in _tables(old, new, tables) for found in _compare_table(name, old, new))
+        return Changes(old.meta, new.meta, objects, tuple(_notes(old, new, objects)), noise, mask)
+
+
+def _tables(a: Snapshot, b: Snapshot, wanted: Iterable[str] | None) -> list[str]:
+    there = {str(name) for side in (a, b) for name in side.tables.index}
+    known = [kind.table for kind in TYPES if kind.table in there]
+    if wanted is None:
+        return known + sorted(there - set(known))
+    names = list(dict.fromkeys(wanted))
+    for name in names:
+        a.columns(name)  # so that a wrong name is an error, and not no change
+    return names
+
+
+def _compare_table(name: str, a: Snapshot, b: Snapshot) -> Iterator[Changed]:
+    kind = table_type(name)
+    assert kind is not None
+    old, new = a.records(name), b.records(name)
+    struct = Type("struct", struct=kind.struct)
+    for key, packed in old.items():
+        before, other = bytes(packed), new.get(key)
+        if other is None:
+            yield Changed(kind, key, "removed", before, None)
+        elif before != (after := bytes(other)):
+            if name in _BOOKKEEPING:
+                yield Changed(kind, key, "changed", before, after)
+                continue
+            try:
+                found = tuple(differences(before, after, struct))
+            except RecordError as error:
+                raise error.at(f"table {name}, {_name_of(key)}") from error
+            if found:
+                yield Changed(kind, key, "changed", before, after, found, tuple(_noise(name, found)))
+    for key, packed in new.items():
+        if key not in old:
+            yield Changed(kind, key, "added", None, bytes(packed))
+
+
+def _noise(name: str, found: Sequence[FieldChange]) -> Iterator[str]:
+    """Why each change means nothing by itself; "" where it does."""
+    copied = name == "allocs" and any(change.path == "Job.Version" for change in found)
+    for change in found:
+        if _AGE.search(change.path):
+            yield "age"
+        elif name == "nodes" and _FINGERPRINT.match(change.path):
+            yield "heartbeat"
+        elif copied and change.path.startswith("Job.") and change.path != "Job.Version":
+            yield "copy"  # of the job, updated in place: the job's own change tells of it
+        elif change.change == "changed" and not _value(change.before) and not _value(change.after):
+            yield "empty"  # nil became "", 0, [] or {}: another release wrote it
+        else:
+            yield ""
+
+
+def _value(packed: bytes | None) -> Any:
+    return None if packed is None else unpack(packed)
+
+
+def _name_of(key: tuple[Any, ...]) -> str:
+    return "/".join(map(str, key))
+
+
+# -- what the two are to each other
+
+
+def _notes(a: Snapshot, b: Snapshot, objects: Sequence[Changed]) -> Iterator[Finding]:
+    old, new = a.meta, b.meta
+    if old.cluster_id and new.cluster_id and old.cluster_id != new.cluster_id:
+        what = f"the first is of cluster {old.cluster_id}, the second of {new.cluster_id}"
+        yield Finding("compare.other-cluster", "warning", "", what, "compare two snapshots of one cluster")
+    backwards = old.created is not None and new.created is not None and new.created < old.created
+    if backwards:
+        what = f"the second was taken before the first ({new.created} and {old.created})"
+        yield Finding("compare.order", "note", "", what, "what is added here was removed then: give the earlier first")
+    else:
+        yield from _restored(old, new, objects)
+    for side, name in ((a, "first"), (b, "second")):
+        if side.salvage is not None:
+            what = f"the {name} was salvaged: what it lacks may have been lost with the damage"
+            yield Finding("compare.salvaged", "warning", "", what, "compare with a whole copy")
+    for item in objects:
+        if item.kind.table in _WRITTEN and item.change == "changed" and item.is_noise:
+            was, now = (_index(record) for record in (item.before, item.after))
+            what = f"it was written since (ModifyIndex {was} became {now}) and is as it was"
+            place = f"table {item.kind.table}, {_name_of(item.key)}"
+            yield Finding("compare.rewritten", "note", place, what, "somebody may have put it back")
+
+
+def _restored(old: Meta, new: Meta, objects: Sequence[Changed]) -> Iterator[Finding]:
+    """A later snapshot that is older: a restore lies between the two."""
+    advice = "an earlier state was restored meanwhile"
+    for name, before, after in (("index", old.index, new.index), ("term", old.term, new.term)):
+        if before is not None and after is not None and after < before:
+            what = f"Raft's {name} went back from {before} to {after}"
+            yield Finding("compare.went-back", "warning", "", what, advice)
+    back = [
+        (item, was, now)
+        for item in objects
+        if item.before is not None
+        and item.after is not None
+        and item.kind.table not in _BOOKKEEPING
+        and (now := _index(item.after)) < (was := _index(item.before))
+    ]
+    if back:
+        newest = max(now for _, _, now in back)
+        what = f"{len(back):,} objects went back to what they were at or before index {newest}"
+        some = ", ".join(f"{item.kind.table} {_name_of(item.key)} ({was} to {now})" for item, was, now in back[:5])
+        more = f" and {len(back) - 5:,} more" if len(back) > 5 else ""
+        yield Finding("compare.restored", "warning", f"{some}{more}", what, advice)
+
+
+def _index(packed: bytes | None) -> int:
+    record = _value(packed)
+    index = record.get(b"ModifyIndex") if isinstance(record, dict) else None
+    return index if isinstance(index, int) else 0
+
+
+# -- what there is to see of it
+
+
+class Changes:
+    """What changed from one snapshot to another.
+
+    Attributes:
+        a: What is known of the earlier snapshot.
+        b: Of the later.
+        found: What the two are to each other: another cluster, a restore between them.
+    """
+
+    def __init__(
+        self, a: Meta, b: Meta, objects: Sequence[Changed], found: tuple[Finding, ...], noise: bool, mask: Mask
+    ) -> None:
+        self.a = a
+        self.b = b
+        self.found = found
+        self._all = objects
+        self._noise = noise
+        self._mask = mask
+        self._objects = [item for item in objects if noise or not item.is_noise]
+
+    def __len__(self) -> int:
+        """How many objects changed."""
+        return len(self._objects)
+
+    @property
+    def findings(self) -> pd.DataFrame:
+        """What the two snapshots are to each other.
+
+        Returns:
+            Check, Severity, Place, Message, Advice (all str).
+        """
+        rows = [(f.check, f.severity, f.place, f.message, f.advice) for f in self.found]
+        return pd.DataFrame(rows, columns=["Check", "Severity", "Place", "Message", "Advice"], dtype="str")
+
+    @cached_property
+    def _summary(self) -> pd.DataFrame:
+        counts: dict[str, list[int]] = {}
+        for item in self._all:
+            column = 3 if item.is_noise and not self._noise else CHANGES.index(item.change)
+            counts.setdefault(item.kind.table, [0, 0, 0, 0])[column] += 1
+        index = pd.Index(list(counts), dtype="str", name="Table")
+        return pd.DataFrame(
+            {
+                name: pd.array([row[i] for row in counts.values()], dtype="Int64")
+                for i, name in enumerate(("Added", "Removed", "Changed", "Noise"))
+            },
+            index=index,
+        )
+
+    @property
+    def summary(self) -> pd.DataFrame:
+        """How many objects of each table.
+
+        Returns:
+            Index Table (str); Added, Removed, Changed, and Noise: those set apart as having only grown older (Int64).
+        """
+        return self._summary.copy()
+
+    @cached_property
+    def _objects_frame(self) -> pd.DataFrame:
+        return _objects_frame(self._objects, self._mask)
+
+    @property
+    def objects(self) -> pd.DataFrame:
+        """The objects that changed, in the order of tables and keys.
+
+        Returns:
+            Table (str), Key (object; tuples), Change (str; added, removed or changed), Name (str; what people call it
+            where the key does not tell), Index (Int64; its ModifyIndex, of the later record), Fields (Int64; how many
+            of its fields changed).
+        """
+        return self._objects_frame.copy()
+
+    @cached_property
+    def _fields_frame(self) -> pd.DataFrame:
+        return _fields_frame(self._objects, self._mask, self._noise)
+
+    @property
+    def fields(self) -> pd.DataFrame:
+        """The fields of the objects that changed.
+
+        Returns:
+            Table (str), Key (object; tuples), Path (str; as `FieldChange.path`), Change (str; added, removed, changed
+            or moved), Before and After (object; as Nomad's JSON has them), Diff (str; a unified diff of text of
+            several lines, else ""), Noise (str; why it means nothing by itself: only with `noise=True`).
+        """
+        return self._fields_frame.copy()
+
+    @property
+    def noise(self) -> pd.DataFrame:
+        """What was set apart: the objects that have only grown older.
+
+        Returns:
+            As `objects`.
+        """
+        return _objects_frame([item for item in self._all if item.is_noise], self._mask)
+
+    def get(self, table: str, *key: Any) -> pd.DataFrame:
+        """One object's change, field by field, with what is set apart as noise elsewhere.
+
+        Returns:
+            Path (str), Change (str), Before and After (object), Diff (str), Noise (str). An object that was added or
+            removed has one row, with the path "".
+
+        Raises:
+            NotInSnapshotError: It did not change.
+        """
+        if len(key) == 1 and isinstance(key[0], tuple):
+            key = key[0]
+        wanted = tuple(map(str, key))
+        for item in self._all:
+            if item.kind.table == table and tuple(map(str, item.key)) == wanted:
+                frame = _fields_frame([item], self._mask, True)
+                if item.change != "changed":
+                    before, after = (_shown(packed, item.kind, self._mask) for packed in (item.before, item.after))
+                    row = {"Path": "", "Change": item.change, "Before": before, "After": after, "Diff": "", "Noise": ""}
+                    frame = _frame(_FIELDS, [{"Table": table, "Key": item.key} | row])
+                return frame.drop(columns=["Table", "Key"])
+        raise NotInSnapshotError("did not change", f"table {table}, {_name_of(key)}", "objects lists what did")
+
+    # -- how it shows itself
+
+    def __repr__(self) -> str:
+        return plain(f"<Changes {self.a.source} to {self.b.source}: {self.headline}>")
+
+    @property
+    def headline(self) -> str:
+        """Such as `3 added, 1 removed, 2 changed; 17 have only grown older`."""
+        counts = {name: sum(item.change == name for item in self._objects) for name in CHANGES}
+        told = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count) or "no differences"
+        set_apart = len(self._all) - len(self._objects)
+        return f"{told}; {set_apart:,} have only grown older" if set_apart else told
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data for json: `schema` is `snapkit.changes/1`."""
+        return {
+            "schema": "snapkit.changes/1",
+            "a": _side(self.a),
+            "b": _side(self.b),
+            "same": not self._objects,
+            "findings": [
+                {"check": f.check, "severity": f.severity, "place": plain(f.place), "message": f.message}
+                for f in self.found
+            ],
+            "summary": [
+                {"Table": str(name), **{str(column): int(count) for column, count in row.items()}}
+                for name, row in zip(self._summary.index, self._summary.to_dict("records"), strict=True)
+            ],
+            "objects": _rows(self._objects_frame),
+            "fields": _rows(self._fields_frame),
+        }
+
+    def to_text(self) -> str:
+        """For a terminal: what the two are, then each object and under it each field, as a diff has it."""
+        return "".join(f"{line}\n" for line in self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        yield plain(f"--- {_title(self.a)}")
+        yield plain(f"+++ {_title(self.b)}")
+        for finding in self.found:
+            yield str(finding)
+        for item in self._objects:
+            sign = {"added": "+", "removed": "-", "changed": "~"}[item.change]
+            name = _called(item, self._mask)
+            yield plain(f"{sign} {item.kind.table} {_name_of(item.key)}" + (f" ({name})" if name else ""))
+            for row in _field_rows(item, self._mask, self._noise):
+                yield from _field_lines(row)
+        yield self.headline
+
+    def to_html(self) -> str:
+        """As a page by itself that loads nothing: for people who have no Jupyter."""
+        return page("snapkit diff", self._parts(None))
+
+    def _repr_html_(self) -> str:
+        return "".join(self._parts(SHOWN))
+
+    def _parts(self, most: int | None) -> Iterator[str]:
+        yield f"<p><b>{escaped(self.headline)}</b></p>"
+        sides = [("from", _title(self.a)), ("to", _title(self.b))]
+        yield table([[escaped(name), escaped(title)] for name, title in sides])
+        for finding in self.found:
+            colour = {"error": RED, "warning": AMBER, "note": BLUE}[finding.severity]
+            told = escaped(": ".join(part for part in (finding.place, finding.message) if part))
+            yield f'<p><b style="color:{colour}">{finding.severity}</b> {told}</p>'
+        if self._all:
+            yield table(
+                [
+                    [escaped(str(name)), *map(str, row)]
+                    for name, *row in self._summary.reset_index().to_numpy().tolist()
+                ],
+                ("Table", "Added", "Removed", "Changed", "Only older"),
+            )
+        if self._objects:
+            rows = (self._cells(item) for item in islice(self._objects, most))
+            yield f'<div style="overflow-wrap:anywhere">{table(rows, ("Change", "Table", "Object", "What"))}</div>'
+        if most is not None and len(self._objects) > most:
+            yield f"<p>{len(self._objects) - most:,} more: objects and fields list all</p>"
+
+    def _cells(self, item: Changed) -> list[str]:
+        name = _called(item, self._mask)
+        label = escaped(_name_of(item.key)) + (f"<br><small>{escaped(name)}</small>" if name else "")
+        rows = [_field_html(row) for row in _field_rows(item, self._mask, self._noise)]
+        colour = _COLOURS[item.change]
+        change = f'<b style="color:{colour}">{item.change}</b>'
+        return [change, escaped(item.kind.table), label, "".join(rows)]
+
+
+_FIELDS = ("Table", "Key", "Path", "Change", "Before", "After", "Diff", "Noise")
+_OBJECTS = ("Table", "Key", "Change", "Name", "Index", "Fields")
+_DTYPES = {"Key": "object", "Before": "object", "After": "object", "Index": "Int64", "Fields": "Int64"}
+
+
+def _frame(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {name: pd.Series([row[name] for row in rows], dtype=_DTYPES.get(name, "str")) for name in names},
+        columns=list(names),
+    )
+
+
+def _objects_frame(objects: Iterable[Changed], mask: Mask) -> pd.DataFrame:
+    rows = [
+        {
+            "Table": item.kind.table,
+            "Key": item.key,
+            "Change": item.change,
+            "Name": _called(item, mask),
+            "Index": _index(item.after if item.after is not None else item.before) or None,
+            "Fields": sum(not noise for noise in item.noise),
+        }
+        for item in objects
+    ]
+    return _frame(_OBJECTS, rows)
+
+
+def _called(item: Changed, mask: Mask) -> str:
+    names = _NAMES.get(item.kind.table, ())
+    if not names:
+        return ""
+    known = fields(item.kind.struct)
+    record = _value(item.after if item.after is not None else item.before)
+    if not isinstance(record, dict):
+        return ""
+    shown = [to_json(record.get(n.encode()), known[n].type, mask, secret=known[n].secret) for n in names if n in known]
+    return " ".join(str(part) for part in shown if part not in (None, ""))
+
+
+def _fields_frame(objects: Iterable[Changed], mask: Mask, noise: bool) -> pd.DataFrame:
+    rows = [row for item in objects for row in _field_rows(item, mask, noise)]
+    frame = _frame(_FIELDS, rows)
+    return frame if noise else frame.drop(columns=["Noise"])
+
+
+def _field_rows(item: Changed, mask: Mask, noise: bool) -> Iterator[dict[str, Any]]:
+    for change, reason in zip(item.fields, item.noise, strict=True):
+        if noise or not reason:
+            before, after = (
+                None if packed is None else to_json(unpack(packed), change.kind, mask, secret=change.secret)
+                for packed in (change.before, change.after)
+            )
+            told = [_moment(value, change.time_unit) for value in (before, after)]
+            yield {
+                "Table": item.kind.table,
+                "Key": item.key,
+                "Path": change.path,
+                "Change": change.change,
+                "Before": before,
+                "After": after,
+                "Diff": _text_diff(before, after),
+                "Noise": reason,
+                "told": told,
+            }
+
+
+def _moment(value: Any, unit: str) -> Any:
+    """A time that is an integer, for a person; anything else as it is."""
+    if not unit or not isinstance(value, int) or value == 0:
+        return value
+    seconds, nanoseconds = divmod(value, 10**9) if unit == "ns" else (value, 0)
+    return str(GoTime(seconds, nanoseconds))
+
+
+def _shown(packed: bytes | None, kind: RecordType, mask: Mask) -> Any:
+    return None if packed is None else to_json(unpack(packed), Type("struct", struct=kind.struct), mask)
+
+
+def _text_diff(before: Any, after: Any) -> str:
+    """A unified diff of text that people wrote in lines; "" of anything else."""
+    if not (isinstance(before, str) and isinstance(after, str) and ("\n" in before or "\n" in after)):
+        return ""
+    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), "before", "after", lineterm="", n=2)
+    return "\n".join(islice(lines, 2, None))  # without the names
+
+
+def _side(meta: Meta) -> dict[str, Any]:
+    created = meta.created.isoformat() if meta.created is not None else None
+    return {
+        "source": plain(meta.source),
+        "id": meta.id,
+        "index": meta.index,
+        "created": created,
+        "cluster_id": meta.cluster_id,
+    }
+
+
+def _title(meta: Meta) -> str:
+    created = f"{meta.created:%Y-%m-%d %H:%M:%S} UTC" if meta.created is not None else "taken at a time unknown"
+    return f"{meta.source}: {created}, index {meta.index if meta.index is not None else 'unknown'}"
+
+
+def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """A frame's rows as plain data: NA as null, keys as lists."""
+    rows = frame.astype("object").where(frame.notna(), None).to_dict("records")
+    return [{str(name): list(v) if isinstance(v, tuple) else v for name, v in row.items()} for row in rows]
+
+
+def _brief(value: Any) -> str:
+    told = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    told = plain(told)
+    return told if len(told) <= WIDE else f"{told[: WIDE - 1]}…"
+
+
+def _field_lines(row: Mapping[str, Any]) -> Iterator[str]:
+    before, after = map(_brief, row["told"])
+    if row["Diff"]:
+        yield plain(f"    {row['Path']}:")
+        for line in row["Diff"].splitlines():
+            yield f"      {plain(line)}"
+    elif row["Change"] in ("changed", "moved"):
+        yield plain(f"    {row['Path']}: {'order ' if row['Change'] == 'moved' else ''}{before} -> {after}")
+    else:
+        sign, value = ("+", after) if row["Change"] == "added" else ("-", before)
+        yield plain(f"    {sign} {row['Path']}: {value}")
+
+
+def _field_html(row: Mapping[str, Any]) -> str:
+    if not row["Diff"]:
+        return "".join(f"<div>{escaped(line.strip())}</div>" for line in _field_lines(row))
+    colours = {"+": GREEN, "-": RED, "@": BLUE}
+    lines = (
+        f'<span style="color:{colours.get(line[:1], "inherit")}">{escaped(line)}</span>'
+        for line in row["Diff"].splitlines()
+    )
+    return f'<div>{escaped(row["Path"])}:<pre style="margin:.2em 0">{"<br>".join(lines)}</pre></div>'

@@ -1,0 +1,47 @@
+"""HTML that a person can read: pages by themselves and parts of a notebook, whatever an archive holds.
+
+A page loads nothing and runs nothing, and follows the reader's light or dark. Parts have their style in their
+elements: a notebook may take a style sheet away.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Sequence
+
+#: They read on white and on black.
+RED, AMBER, BLUE, GREEN = "#e0383e", "#b26a00", "#3f7fd0", "#2f8f4e"
+_CELL = "text-align:left;vertical-align:top;padding:.25em .75em .25em 0;border-top:1px solid #80808060"
+
+
+def plain(text: str) -> str:
+    """One line without control characters, nor any that reorder a line or are half of one: U+FFFD in their place."""
+    return "".join(c if c.isprintable() else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def escaped(text: str) -> str:
+    """One line of text as HTML."""
+    return html.escape(plain(text))
+
+
+def table(rows: Iterable[Sequence[str]], names: Sequence[str] = ()) -> str:
+    """A table of cells that are HTML already."""
+    head = "".join(f'<th style="{_CELL}">{name}</th>' for name in names)
+    body = "".join("<tr>" + "".join(f'<td style="{_CELL}">{cell}</td>' for cell in row) + "</tr>" for row in rows)
+    return f'<table style="border-collapse:collapse">{f"<thead><tr>{head}</tr></thead>" if head else ""}{body}</table>'
+
+
+def page(title: str, parts: Iterable[str]) -> str:
+    """A page of parts that are HTML already, in ASCII."""
+    text = (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="color-scheme" content="light dark">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
+        f"<title>{escaped(title)}</title>\n"
+        "<style>:root{color-scheme:light dark}body{font:16px/1.4 system-ui,sans-serif;margin:2em auto;"
+        f"max-width:80em;padding:0 1em}}</style>\n</head>\n<body>\n<h1>{escaped(title)}</h1>\n"
+        + "\n".join(parts)
+        + "\n</body>\n</html>\n"
+    )
+    return text.encode("ascii", "xmlcharrefreplace").decode("ascii")
