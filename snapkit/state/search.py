@@ -1,0 +1,400 @@
+"""Search: the state is scanned as the bytes that it is, and only records that may hold a hit are decoded.
+
+The scan is RE2's, in the form that pyarrow has it: linear in time whatever the pattern, at the speed of memory, and
+without Python's lock. It takes record by record, each as raw bytes, for a pattern that is wider than the one asked
+for (no anchors, no lookarounds); what it finds is then looked for value by value with Python's own `re`. So a hit lies
+in one value and never in the framing around it, and anchors are those of the value.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+# The tree of a pattern, as `re` itself compiles it; no public module gives it (sre_parse is deprecated).
+from re import _compiler, _parser  # type: ignore[attr-defined]
+from typing import Any, NamedTuple
+
+import cramjam
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from snapkit.errors import SnapshotError
+from snapkit.format.records import Index
+from snapkit.format.schema import record_type
+from snapkit.format.values import Leaf, Mask, text
+from snapkit.state.store import Store
+
+CONTEXT = 40  # characters on either side of what was searched for
+KEPT = 64 << 20  # bytes of inflated payloads that are kept for the next search
+ALONE = 1 << 20  # bytes that are not worth a second thread
+BATCH = 16 << 20  # bytes of them that are scanned at once
+MAX_REPEAT = 1_000  # RE2's own limit; what is above widens the scan
+SLICES = 4  # for each thread, so that all are done at about the same time
+SNAPPY_RATIO = 22  # bytes that one byte of Snappy stands for at most: a copy of 3 bytes gives 64
+
+#: The field of a job with what it was dispatched with, and the first byte of a string that is not empty.
+PAYLOAD = r"Payload[\xa1-\xbf\xc4-\xc6\xd9-\xdb]"
+PATHS = ("Payload", "Job.Payload")  # in jobs and job_versions, and in allocs
+LENGTHS = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4}  # bytes of length after bin and str headers
+REPLACED = "\N{REPLACEMENT CHARACTER}"  # stands for a byte that is no UTF-8
+ANYTHING = r"[\x00-\xff]*"
+NO_ASCII = r"[\x80-\xff]+"  # one character, or a byte that is no UTF-8
+#: Letters beyond ASCII that are upper or lower case of one in it (Python: re.IGNORECASE).
+FOLDED = "\u0130\u0131\u017f\u212a"
+TYPE_FLAGS = re.ASCII | re.LOCALE | re.UNICODE
+
+Pattern = re.Pattern[str] | re.Pattern[bytes]
+Found = tuple[str, str, str]
+#: Decodes a record: its value and its leaves. Raises RecordError with its place.
+Walk = Callable[[int], tuple[Any, Iterator[Leaf]]]
+
+
+class Query(NamedTuple):
+    """What is searched for.
+
+    Attributes:
+        find: The first hit in a value, with what is before and after it: 40 characters or more, if there are as many.
+        scan: For RE2, of bytes: it matches in every value that holds a hit, and maybe in others.
+    """
+
+    find: Callable[[bytes], Found | None]
+    scan: str
+
+
+def query(wanted: str | bytes | Pattern, *, regex: bool = False, ignore_case: bool = False) -> Query:
+    """Make a query of what somebody gave.
+
+    Raises:
+        SnapshotError: It is empty, no regular expression, or one that can match the empty string.
+    """
+    if isinstance(wanted, re.Pattern):
+        pattern = _compiled(wanted.pattern, wanted.flags | re.IGNORECASE) if ignore_case else wanted
+    elif not wanted:
+        raise SnapshotError("is empty", "the text to search for")
+    elif regex:
+        pattern = _compiled(wanted, re.IGNORECASE if ignore_case else 0)
+    elif ignore_case:
+        pattern = _compiled(re.escape(wanted), re.IGNORECASE)  # type: ignore[type-var]
+    else:
+        return _literal(wanted)
+    tree = _parser.parse(pattern.pattern, pattern.flags)
+    if tree.getwidth()[0] == 0:
+        what = "can match the empty string, which is everywhere"
+        raise SnapshotError(what, _named(pattern.pattern), "say what a hit must hold")
+    if isinstance(pattern.pattern, str):
+        return Query(_finder_of_text(pattern), _relaxed(tree, pattern.flags, True))
+    return Query(_finder_of_bytes(pattern), _relaxed(tree, pattern.flags, False))
+
+
+def _literal(wanted: str | bytes) -> Query:
+    try:
+        needle = wanted.encode(errors="surrogateescape") if isinstance(wanted, str) else bytes(wanted)
+    except UnicodeEncodeError as error:
+        raise SnapshotError(f"is no text ({error.reason})", "the text to search for") from error
+
+    def find(value: bytes) -> Found | None:
+        start = value.find(needle)
+        return None if start < 0 else _around(value, start, start + len(needle))
+
+    return Query(find, _bytes(needle))
+
+
+def _finder_of_bytes(pattern: re.Pattern[bytes]) -> Callable[[bytes], Found | None]:
+    def find(value: bytes) -> Found | None:
+        match = pattern.search(value)
+        return None if match is None else _around(value, *match.span())
+
+    return find
+
+
+def _finder_of_text(pattern: re.Pattern[str]) -> Callable[[bytes], Found | None]:
+    def find(value: bytes) -> Found | None:
+        match = pattern.search(text(value))
+        return None if match is None else (match.string[: match.start()], match[0], match.string[match.end() :])
+
+    return find
+
+
+def _around(value: bytes, start: int, end: int) -> Found:
+    reach = 4 * (CONTEXT + 2)  # bytes; what is cut in two at the far end is not shown
+    return text(value[max(start - reach, 0) : start]), text(value[start:end]), text(value[end : end + reach])
+
+
+def _compiled(source: Any, flags: int) -> Pattern:
+    try:
+        with warnings.catch_warnings(action="ignore", category=FutureWarning):  # of what sets may mean one day
+            return re.compile(source, flags)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise SnapshotError(f"is no regular expression ({error})", _named(source)) from error
+
+
+def _named(source: Any) -> str:
+    return f"the regular expression {source!r:.60}"
+
+
+# -- the scan's pattern
+
+
+def _relaxed(tree: Iterable[tuple[Any, Any]], flags: int, of_text: bool, room: int = MAX_REPEAT) -> str:
+    """A pattern for RE2 that matches wherever this one does in the raw bytes of a value, and maybe elsewhere.
+
+    What looks around is left out; what RE2 has not is widened to anything.
+
+    Args:
+        tree: The pattern, parsed.
+        flags: Of `re`, as they are in force here.
+        of_text: Does it match text, and not bytes?
+        room: How often a part may be repeated at most, with all repeats around it.
+    """
+
+    def group(inner: Iterable[tuple[Any, Any]], flags: int = flags, room: int = room) -> str:
+        return f"(?:{_relaxed(inner, flags, of_text, room)})"
+
+    parts = []
+    for op, argument in tree:
+        match op.name:
+            case "LITERAL" | "NOT_LITERAL" | "ANY" | "IN":
+                parts.append(_character((op, argument), flags, of_text))
+            case "MAX_REPEAT" | "MIN_REPEAT" | "POSSESSIVE_REPEAT":
+                least, most, inner = argument
+                least, most = min(least, room), most if most <= room else None
+                repeated = group(inner, room=room // max(least, most or 1, 1))
+                parts.append(f"{repeated}{{{least},{'' if most is None else most}}}")
+            case "SUBPATTERN":
+                _, added, removed, inner = argument
+                kept = flags & ~TYPE_FLAGS if added & TYPE_FLAGS else flags
+                parts.append(group(inner, (kept | added) & ~removed))
+            case "ATOMIC_GROUP":
+                parts.append(group(argument))
+            case "BRANCH":
+                parts.append(f"(?:{'|'.join(map(group, argument[1]))})")
+            case "GROUPREF_EXISTS":
+                parts.append(f"(?:{'|'.join(group(inner or ()) for inner in argument[1:])})")
+            case "AT" | "ASSERT" | "ASSERT_NOT":
+                pass
+            case _:  # a group that is referred to, and whatever a newer Python may have
+                parts.append(ANYTHING)
+    return "".join(parts)
+
+
+def _character(node: tuple[Any, Any], flags: int, of_text: bool) -> str:
+    """A pattern for what a part of a pattern matches that takes one character: `re` itself says what that is."""
+    op, argument = node
+    literal = op.name == "LITERAL"
+    if literal and not flags & re.IGNORECASE and argument != ord(REPLACED):
+        return _bytes(chr(argument).encode(errors="surrogatepass") if of_text else bytes([argument]))
+    state = _parser.State()
+    state.flags = flags
+    matches = _compiler.compile(_parser.SubPattern(state, [node]), flags).match
+    if not of_text:
+        return _set([byte for byte in range(256) if matches(bytes([byte]))])
+    ascii_ = _set([byte for byte in range(128) if matches(chr(byte))])
+    if literal and argument < 128 and not any(map(matches, FOLDED)):
+        return ascii_
+    return f"(?:{ascii_}|{NO_ASCII})"
+
+
+def _bytes(literal: bytes) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in literal)
+
+
+def _set(members: Sequence[int]) -> str:
+    return f"[{_bytes(bytes(members))}]" if members else "[^\\x00-\\xff]"
+
+
+# -- the scan
+
+
+class Searcher:
+    """Searches one state; where its payloads are it finds out once."""
+
+    def __init__(self, index: Index, store: Store, walk: Walk) -> None:
+        self._index = index
+        self._store = store
+        self._walk = walk
+        self._payloads: list[Payloads] | None = None
+
+    def close(self) -> None:
+        """Give memory back."""
+        self._payloads = None
+
+    def search(
+        self, wanted: Query, types: Collection[int] | None = None, namespace: str | None = None, mask: Mask = None
+    ) -> pd.DataFrame:
+        """The hits, as `Snapshot.search()` gives them.
+
+        Args:
+            wanted: What to search for.
+            types: Only in records of these.
+            namespace: Only in records that say that they are of this.
+            mask: Stands for the context of hits in secrets.
+        """
+        hits = [
+            (record_type(self._index.types[record]).table, *hit)
+            for record in self._candidates(wanted.scan)
+            if types is None or self._index.types[record] in types
+            for hit in self._hits(record, wanted, namespace, mask)
+        ]
+        table, key, path, context = zip(*hits, strict=True) if hits else ((), (), (), ())
+        return pd.DataFrame(
+            {
+                "Table": pd.array(table, dtype="str"),
+                "Key": pd.Series(key, dtype="object"),
+                "Path": pd.array(path, dtype="str"),
+                "Context": pd.array(context, dtype="str"),
+            }
+        )
+
+    def _candidates(self, scan: str) -> list[int]:
+        """The records that may hold a hit, in order."""
+        found = {int(record) for record in _matching(self._records(), scan)}
+        for payloads in self._inflated():
+            for i in _matching(payloads.texts, scan):
+                found.update(payloads.records[i])
+        return sorted(found)
+
+    def _records(self) -> pa.Array:
+        """All records as an array of bytes, which are not copied."""
+        offsets = np.append(np.frombuffer(self._index.starts, np.int64), self._index.end)
+        return _array(offsets, self._store.bytes)
+
+    def _inflated(self) -> Iterator[Payloads]:
+        """The payloads of dispatched jobs, each once."""
+        if self._payloads is not None:
+            yield from self._payloads
+            return
+        kept: list[Payloads] = []
+        size = 0
+        for payloads in self._inflate():
+            size += payloads.texts.nbytes
+            if size <= KEPT:
+                kept.append(payloads)
+            yield payloads
+        if size <= KEPT:
+            self._payloads = kept
+
+    def _inflate(self) -> Iterator[Payloads]:
+        holders = self._payload_records()
+        texts: list[bytes] = []
+        records: list[Sequence[int]] = []
+        room = BATCH
+        for packed, numbers in holders.items():
+            if (whole := inflated(packed)) is not None:
+                texts.append(whole)
+                records.append(numbers)
+                room -= len(whole)
+            if room < 0:
+                yield Payloads.of(texts, records)
+                texts, records, room = [], [], BATCH
+        if texts:
+            yield Payloads.of(texts, records)
+
+    def _payload_records(self) -> dict[bytes, list[int]]:
+        """What looks like a payload that is not empty, and the records that hold it: a job, its versions and allocs."""
+        holders: dict[bytes, list[int]] = {}
+        state = memoryview(self._store.bytes)
+        for record in map(int, _matching(self._records(), PAYLOAD)):
+            value = state[self._index.value(record)]
+            for match in re.finditer(PAYLOAD.encode(), value):
+                at, head = match.end(), value[match.end() - 1]
+                if head in LENGTHS:
+                    length = int.from_bytes(value[at : at + LENGTHS[head]], "big")
+                    at += LENGTHS[head]
+                else:
+                    length = head - 0xA0
+                holders.setdefault(bytes(value[at : at + length]), []).append(record)
+        return holders
+
+    # -- what hits
+
+    def _hits(
+        self, record: int, wanted: Query, namespace: str | None, mask: Mask
+    ) -> Iterator[tuple[tuple[Any, ...], str, str]]:
+        """Key, path and context of each hit in a record."""
+        value, leaves = self._walk(record)
+        fields = value if isinstance(value, dict) else {}
+        if namespace is not None and fields.get(b"Namespace") != namespace.encode():
+            return
+        for leaf in leaves:
+            context = _context(leaf, wanted, mask)
+            if context is not None:
+                parts = [fields.get(name.encode()) for name in record_type(self._index.types[record]).key]
+                key = tuple(text(part) if isinstance(part, bytes) else part for part in parts)
+                yield key if fields else (), leaf.path, context
+
+
+class Payloads(NamedTuple):
+    """Some payloads, inflated.
+
+    Attributes:
+        texts: What they hold, each once.
+        records: The records that hold each.
+    """
+
+    texts: pa.Array
+    records: Sequence[Sequence[int]]
+
+    @classmethod
+    def of(cls, texts: Sequence[bytes], records: Sequence[Sequence[int]]) -> Payloads:
+        return cls(pa.array(texts, pa.large_binary()), records)
+
+
+def _array(offsets: Any, data: Any) -> pa.Array:
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
+    return pa.Array.from_buffers(pa.large_binary(), len(offsets) - 1, buffers)
+
+
+def _matching(texts: pa.Array, scan: str) -> Any:
+    """The numbers of those that a pattern of RE2 matches; of all, where RE2 finds the pattern too large."""
+    offsets = np.frombuffer(texts.buffers()[1], np.int64)[: len(texts) + 1]
+    threads = os.cpu_count() or 1
+    steps = np.linspace(offsets[0], offsets[-1], SLICES * threads + 1)[1:-1]
+    cuts = [0, *np.searchsorted(offsets, steps).tolist(), len(texts)]
+
+    def scanned(begin: int, end: int) -> Any:
+        matched = pc.match_substring_regex(texts.slice(begin, end - begin), scan)
+        return begin + np.flatnonzero(matched.to_numpy(zero_copy_only=False))
+
+    try:
+        if len(texts) == 0 or offsets[-1] - offsets[0] < ALONE:
+            return scanned(0, len(texts))
+        with ThreadPoolExecutor(threads) as pool:
+            return np.concatenate(list(pool.map(scanned, cuts[:-1], cuts[1:])))
+    except pa.ArrowInvalid:
+        return np.arange(len(texts))
+
+
+def inflated(payload: bytes) -> bytes | None:
+    """What a payload holds: Nomad keeps it in Snappy's block format. None if it is no such thing.
+
+    Source: nomad/job_endpoint.go, Dispatch.
+    """
+    try:
+        if cramjam.snappy.decompress_raw_len(payload) > SNAPPY_RATIO * len(payload):
+            return None
+        return bytes(cramjam.snappy.decompress_raw(payload))
+    except cramjam.DecompressionError:
+        return None
+
+
+def _context(leaf: Leaf, wanted: Query, mask: Mask) -> str | None:
+    """The first hit in a value with what is around it; None if there is none."""
+    if not isinstance(leaf.value, bytes):
+        return None
+    found = None
+    if leaf.path in PATHS and leaf.kind.kind == "bytes" and (whole := inflated(leaf.value)) is not None:
+        found = wanted.find(whole)
+    found = found or wanted.find(leaf.value)
+    if found is None:
+        return None
+    if leaf.secret and mask is not None:
+        return mask(leaf.value)
+    before, hit, after = found
+    left, right = "…" * (len(before) > CONTEXT), "…" * (len(after) > CONTEXT)
+    return f"{left}{before[-CONTEXT:]}{hit}{after[:CONTEXT]}{right}"
