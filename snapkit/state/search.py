@@ -73,23 +73,35 @@ def query(wanted: str | bytes | Pattern, *, regex: bool = False, ignore_case: bo
     Raises:
         SnapshotError: It is empty, no regular expression, or one that can match the empty string.
     """
+    flags = re.IGNORECASE if ignore_case else re.NOFLAG
     if isinstance(wanted, re.Pattern):
-        pattern = _compiled(wanted.pattern, wanted.flags | re.IGNORECASE) if ignore_case else wanted
+        pattern, tree = _parsed(wanted.pattern, wanted.flags | flags)
     elif not wanted:
         raise SnapshotError("is empty", "the text to search for")
-    elif regex:
-        pattern = _compiled(wanted, re.IGNORECASE if ignore_case else 0)
-    elif ignore_case:
-        pattern = _compiled(re.escape(wanted), re.IGNORECASE)  # type: ignore[type-var]
+    elif regex or ignore_case:
+        pattern, tree = _parsed(wanted if regex else re.escape(wanted), flags)  # type: ignore[type-var]
     else:
         return _literal(wanted)
-    tree = _parser.parse(pattern.pattern, pattern.flags)
     if tree.getwidth()[0] == 0:
         what = "can match the empty string, which is everywhere"
-        raise SnapshotError(what, _named(pattern.pattern), "say what a hit must hold")
+        raise SnapshotError(what, _named(wanted), "say what a hit must hold")
     if isinstance(pattern.pattern, str):
         return Query(_finder_of_text(pattern), _relaxed(tree, pattern.flags, True))
     return Query(_finder_of_bytes(pattern), _relaxed(tree, pattern.flags, False))
+
+
+def _parsed(source: Any, flags: int) -> tuple[Pattern, Any]:
+    try:
+        with warnings.catch_warnings(action="ignore", category=FutureWarning):  # of what sets may mean one day
+            pattern = re.compile(source, flags)
+            return pattern, _parser.parse(source, pattern.flags)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise SnapshotError(f"is no regular expression ({error})", _named(source)) from error
+
+
+def _named(wanted: str | bytes | Pattern) -> str:
+    source = wanted.pattern if isinstance(wanted, re.Pattern) else wanted
+    return f"the regular expression {source!r:.60}"
 
 
 def _literal(wanted: str | bytes) -> Query:
@@ -124,18 +136,6 @@ def _finder_of_text(pattern: re.Pattern[str]) -> Callable[[bytes], Found | None]
 def _around(value: bytes, start: int, end: int) -> Found:
     reach = 4 * (CONTEXT + 2)  # bytes; what is cut in two at the far end is not shown
     return text(value[max(start - reach, 0) : start]), text(value[start:end]), text(value[end : end + reach])
-
-
-def _compiled(source: Any, flags: int) -> Pattern:
-    try:
-        with warnings.catch_warnings(action="ignore", category=FutureWarning):  # of what sets may mean one day
-            return re.compile(source, flags)
-    except (re.error, RecursionError, OverflowError) as error:
-        raise SnapshotError(f"is no regular expression ({error})", _named(source)) from error
-
-
-def _named(source: Any) -> str:
-    return f"the regular expression {source!r:.60}"
 
 
 # -- the scan's pattern
