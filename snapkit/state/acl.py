@@ -1,15 +1,15 @@
 """Who may do what: the tokens, roles and policies of a snapshot, resolved as a server resolves them.
 
-Source: Nomad's acl/policy.go for what rules say, acl/acl.go for what they grant, nomad/auth/auth.go for tokens.
+Source: Nomad's acl/policy.go for what rules say (and hcl's decoder.go for how they are read into it), acl/acl.go for
+what they grant, nomad/auth/auth.go for tokens.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, cached_property
 from typing import Any, TypeAlias
@@ -17,6 +17,8 @@ from typing import Any, TypeAlias
 import pandas as pd
 
 from snapkit.errors import NotInSnapshotError, SnapshotError
+from snapkit.state import hcl
+from snapkit.state.hcl import Item, Object, Value
 from snapkit.state.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
@@ -40,7 +42,7 @@ _NAMESPACE_SCALE = (
     "submit-recommendation",
 )  # fmt: skip
 #: What a level of a block is short for.
-_LEVELS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+LEVELS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "namespace": {DENY: (DENY,), "read": _NAMESPACE_READ, "write": _NAMESPACE_WRITE, "scale": _NAMESPACE_SCALE},
     "node_pool": {DENY: (DENY,), "read": ("read",), "write": ("delete", "read", "write"), "scale": ()},
     "host_volume": {
@@ -62,14 +64,35 @@ _LEVELS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "scale": (),
     },
 }
+#: The capabilities of a scope: what rules may list there, `deny` left out.
+CAPABILITIES: Mapping[str, tuple[str, ...]] = {
+    "namespace": (
+        *_NAMESPACE_WRITE, "alloc-node-exec", "sentinel-override", "csi-register-plugin", "host-volume-register",
+        "host-volume-write", "host-volume-delete", "register-job", "revert-job", "deregister-job", "purge-job",
+        "evaluate-job", "plan-job", "tag-job-version", "stable-job", "fail-deployment", "pause-deployment",
+        "promote-deployment", "unblock-deployment", "cancel-deployment", "set-alloc-health-deployment",
+        "gc-allocation", "pause-allocation", "force-periodic-job", "delete-service-registration",
+    ),
+    "variable": ("list", "read", "write", "destroy"),
+    "node_pool": LEVELS["node_pool"]["write"],
+    "host_volume": LEVELS["host_volume"]["write"],
+    "operator": LEVELS["operator"]["write"],
+    "sentinel": LEVELS["sentinel"]["write"],
+}  # fmt: skip
 _IMPLIED: Mapping[str, tuple[str, ...]] = {
     "host-volume-write": ("host-volume-register", "host-volume-create", "host-volume-delete", "host-volume-read"),
     "host-volume-register": ("host-volume-create", "host-volume-read"),
     "host-volume-create": ("host-volume-read",),
 }
 _LABELLED = {"Namespaces": "namespace", "NodePools": "node_pool", "HostVolumes": "host_volume"}
+_LABEL = {
+    "namespace": re.compile("[a-zA-Z0-9*-]{1,128}"),
+    "node_pool": re.compile("[a-zA-Z0-9*_-]{1,128}"),
+    "host_volume": re.compile("[a-zA-Z0-9*-]{1,128}"),
+}
 _WITH_CAPABILITIES = {"Operator": "operator", "Sentinel": "sentinel"}
 _PLAIN = {"Agent": "agent", "Node": "node", "Quota": "quota", "Plugin": "plugin"}
+_PLAIN_LEVELS = {block: (DENY, "read", "write", "list" if block == "plugin" else "scale") for block in _PLAIN.values()}
 
 
 class RulesError(SnapshotError):
@@ -90,153 +113,208 @@ class TokenExpiredError(SnapshotError):
 def parse_rules(rules: str) -> Rules:
     """A policy's rules, HCL or JSON, in the shape of Nomad's `RulesJSON`.
 
+    They are read as a server reads those that it has: blocks that it does not know are passed over (it refuses them
+    where a policy is written).
+
     Raises:
         RulesError: They are neither, or say what Nomad knows no meaning of.
     """
     parsed: Rules = dict.fromkeys([*_LABELLED, *_WITH_CAPABILITIES, *_PLAIN, "ExtraKeysHCL"])
-    parsed["Raw"] = rules
-    tree = _tree(rules)
-    for name, block in _LABELLED.items():
-        parsed[name] = [
-            {"Name": label, **_granted(body, block)} for label, body in _labelled(tree.get(block), block)
-        ] or None
-    for namespace, (_, body) in zip(
-        parsed["Namespaces"] or (), _labelled(tree.get("namespace"), "namespace"), strict=True
-    ):
-        namespace["Variables"] = _variables(body.get("variables"))
-    for name, block in _WITH_CAPABILITIES.items():
-        single = _single(tree.get(block), block)
-        parsed[name] = None if single is None else _granted(single, block)
-    for name, block in _PLAIN.items():
-        single = _single(tree.get(block), block)
-        parsed[name] = None if single is None else {"Policy": _level(single, block)}
-    return parsed
+    if rules:
+        try:
+            items = hcl.parse(rules)
+        except ValueError as error:
+            raise _error(f"can't be understood ({error!s:.200})") from error
+        parsed |= {name: _labelled(items, block) for name, block in _LABELLED.items()}
+        parsed |= {name: _with_capabilities(items, block) for name, block in _WITH_CAPABILITIES.items()}
+        parsed |= {name: _plain(items, block) for name, block in _PLAIN.items()}
+        if not any(value is not None for value in parsed.values()):
+            raise _error("have no block that means anything")
+    return parsed | {"Raw": rules}
 
 
-def _tree(rules: str) -> dict[str, Any]:
-    """The rules as dicts, lists and strings: blocks by name, as lists; their labels as keys."""
-    if not rules.strip():
-        return {}
-    try:
-        tree = json.loads(rules) if rules.lstrip().startswith("{") else _plain(_hcl(rules))
-    except (ValueError, RecursionError) as error:
-        raise RulesError(f"can't be understood ({error!s:.200})", "the rules") from error
-    if not isinstance(tree, dict):
-        raise RulesError("are no blocks", "the rules")
-    return tree
+def _error(what: str) -> RulesError:
+    return RulesError(what, "the rules")
 
 
-def _hcl(rules: str) -> Any:
-    import hcl2  # it prepares its grammar on first use: nobody else should wait for that
-    from lark.exceptions import LarkError
-
-    try:
-        return hcl2.loads(rules)
-    except LarkError as error:
-        raise ValueError(str(error).splitlines()[0]) from error
-
-
-def _plain(value: Any) -> Any:
-    """What hcl2 gives, without its marks: strings have their quotes still, and no others mean anything here."""
-    if isinstance(value, dict):
-        return {_unquoted(key): _plain(item) for key, item in value.items() if not key.startswith("__")}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    if isinstance(value, str) and value[:1] != '"':
-        raise ValueError(f"{value:.60} is no string")
-    return _unquoted(value) if isinstance(value, str) else value
+def _labelled(items: Sequence[Item], block: str) -> list[dict[str, Any]] | None:
+    """The blocks of one kind that have a label each."""
+    blocks, unlabelled = _named(items, block)
+    if unlabelled:
+        raise _error(f"a {block} block has no label")
+    parsed = []
+    for item in blocks:
+        label, body = item.keys[0], _body(item)
+        if not _LABEL[block].fullmatch(label):
+            raise _error(f"{label!r:.60} is no name of a {block}")
+        capabilities = _strings(body, "capabilities")
+        one = {"Name": label, **_granted(block, _string(body, "policy"), capabilities)}
+        if block == "namespace":
+            _refuse_unlabelled_path(item)
+            one["Variables"] = _variables(body)
+        parsed.append(one)
+    return parsed or None
 
 
-def _unquoted(text: str) -> str:
-    unquoted: str = json.loads(text) if text[:1] == '"' else text
-    return unquoted
+def _with_capabilities(items: Sequence[Item], block: str) -> dict[str, Any] | None:
+    body = _merged(items, block)
+    return None if body is None else _granted(block, _string(body, "policy"), _strings(body, "capabilities"))
 
 
-def _labelled(blocks: Any, block: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Blocks with one label: `[{label: body}, …]`, or `{label: body, …}`."""
-    blocks = [blocks] if isinstance(blocks, dict) else blocks or []
-    if not isinstance(blocks, list):
-        raise RulesError(f"{block} is no block", "the rules")
-    for one in blocks:
-        for label, body in one.items() if isinstance(one, dict) else [(None, None)]:
-            if isinstance(body, list) and len(body) == 1:  # JSON may have a body in a list
-                body = body[0]
-            if not isinstance(label, str) or not isinstance(body, dict):
-                raise RulesError(f"a {block} block has no label or no body", "the rules")
-            yield label, body
+def _plain(items: Sequence[Item], block: str) -> dict[str, Any] | None:
+    body = _merged(items, block)
+    if body is None:
+        return None
+    level = _string(body, "policy")
+    if level not in _PLAIN_LEVELS[block]:
+        raise _error(f"the level {level!r:.60} of {block} means nothing")
+    return {"Policy": level}
 
 
-def _single(blocks: Any, block: str) -> dict[str, Any] | None:
-    """A block without a label; of several, what HCL leaves of them: the last of each field."""
-    bodies = [blocks] if isinstance(blocks, dict) else blocks or []
-    if not isinstance(bodies, list) or not all(isinstance(body, dict) for body in bodies):
-        raise RulesError(f"{block} is no block", "the rules")
-    return {name: value for body in bodies for name, value in body.items()} if bodies else None
-
-
-def _granted(body: Mapping[str, Any], block: str) -> dict[str, Any]:
+def _granted(block: str, level: str, capabilities: list[str] | None) -> dict[str, Any]:
     """Level and capabilities of a block, what they imply spelt out."""
-    level = body.get("policy", "")
-    capabilities = _strings(body.get("capabilities"), block)
-    if level:
-        capabilities += _LEVELS[block][_level(body, block)]
-    if block == "namespace":
-        capabilities += [implied for capability in capabilities for implied in _IMPLIED.get(capability, ())]
-    return {"Policy": level, "Capabilities": capabilities or None}
+    for capability in capabilities or ():
+        if capability not in (DENY, *CAPABILITIES[block]):
+            raise _error(f"the capability {capability!r:.60} of {block} means nothing")
+    if level and level not in LEVELS[block]:
+        raise _error(f"the level {level!r:.60} of {block} means nothing")
+    spelt = list(LEVELS[block].get(level, ()))
+    if capabilities is not None or spelt:
+        capabilities = [*(capabilities or ()), *spelt]
+        if block == "namespace":
+            capabilities += [implied for capability in capabilities for implied in _IMPLIED.get(capability, ())]
+    return {"Policy": level, "Capabilities": capabilities}
 
 
-def _level(body: Mapping[str, Any], block: str) -> str:
-    level = body.get("policy", "")
-    if level not in (DENY, "read", "write", "scale") and (block, level) != ("plugin", "list"):
-        raise RulesError(f"the level {level!r:.60} of {block} means nothing", "the rules")
-    return str(level)
-
-
-def _strings(value: Any, block: str) -> list[str]:
-    value = [] if value is None else value
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise RulesError(f"the capabilities of {block} are no list of strings", "the rules")
-    return list(value)
-
-
-def _variables(blocks: Any) -> dict[str, Any] | None:
-    body = _single(blocks, "variables")
+def _variables(items: Sequence[Item]) -> dict[str, Any] | None:
+    body = _merged(items, "variables")
     if body is None:
         return None
     paths = []
-    for spec, path in _labelled(body.get("path"), "path"):
-        capabilities = _strings(path.get("capabilities"), "path")
-        if DENY in capabilities:
+    for item in _elements(body, "path"):
+        path, capabilities = item.keys[0], _strings(_body(item), "capabilities")
+        if not path or path.startswith("/"):
+            raise _error(f"{path!r:.60} is no path of variables")
+        for capability in capabilities or ():
+            if capability not in (DENY, *CAPABILITIES["variable"]):
+                raise _error(f"the capability {capability!r:.60} of variables means nothing")
+        if capabilities and DENY in capabilities:
             capabilities = [DENY]
-        elif "read" in capabilities and "list" not in capabilities:
+        elif capabilities and "read" in capabilities and "list" not in capabilities:
             capabilities.append("list")
-        paths.append({"PathSpec": spec, "Capabilities": capabilities})
+        paths.append({"PathSpec": path, "Capabilities": capabilities})
+    if not paths:
+        raise _error("variables have no path")
     return {"Paths": paths}
+
+
+def _refuse_unlabelled_path(namespace: Item) -> None:
+    """Of a namespace's first block of variables. (A server looks at no other.)"""
+    items = namespace.value.items if isinstance(namespace.value, Object) else []
+    for first in [item for item in items if _is(item, "variables")][:1]:
+        if isinstance(first.value, Object) and _named(first.value.items, "path")[1]:
+            raise _error("a path block has no label")
+
+
+# -- items as Nomad's structs: what hcl's decoder makes of them
+
+
+def _is(item: Item, name: str) -> bool:
+    return item.keys[0] == name or (len(item.keys[0]) == len(name) and item.keys[0].casefold() == name)
+
+
+def _named(items: Sequence[Item], name: str) -> tuple[list[Item], list[Value]]:
+    """The items of a name: those with labels, without the name; and the values of those without."""
+    found = [item for item in items if _is(item, name)]
+    labelled = [Item(item.keys[1:], item.value) for item in found if len(item.keys) > 1]
+    return labelled, [item.value for item in found if len(item.keys) == 1]
+
+
+def _elements(items: Sequence[Item], name: str) -> list[Item]:
+    """Blocks with a label. Within one that has none, each item counts as one."""
+    labelled, values = _named(items, name)
+    for value in values:
+        if isinstance(value, Object):
+            labelled += value.items
+        elif value != []:
+            raise _error(f"{name} is no block")
+    return labelled
+
+
+def _body(block: Item) -> list[Item]:
+    """What stands in a block with a label. Of two labels the second counts as a name in it."""
+    if len(block.keys) == 2:
+        return [Item(block.keys[1:], block.value)]
+    if isinstance(block.value, Object):
+        return block.value.items
+    if isinstance(block.value, str):
+        return [block]
+    raise _error(f"{block.keys[0]!r:.60} is no block")
+
+
+def _merged(items: Sequence[Item], name: str) -> list[Item] | None:
+    """What stands in the blocks of a name that takes no label, as if they were one; None if there is none."""
+    labelled, values = _named(items, name)
+    merged = list(labelled)
+    for value in values:
+        if not isinstance(value, Object):
+            raise _error(f"{name} is no block")
+        merged += value.items
+    return merged if labelled or values else None
+
+
+def _string(items: Sequence[Item], name: str) -> str:
+    labelled, values = _named(items, name)
+    if labelled or not all(isinstance(value, str) for value in values):
+        raise _error(f"{name} is no string")
+    return str(values[-1]) if values else ""
+
+
+def _strings(items: Sequence[Item], name: str) -> list[str] | None:
+    """Those of all lists of a name; None if there is none."""
+    labelled, values = _named(items, name)
+    strings: list[str] = []
+    for value in values:
+        members = value.items if isinstance(value, Object) else value
+        if isinstance(members, str) or not all(isinstance(member, str) for member in members):
+            raise _error(f"{name} is no list of strings")
+        strings += map(str, members)
+    if labelled:
+        raise _error(f"{name} is no list of strings")
+    return strings if values else None
 
 
 # -- what they grant
 
 
-@dataclass(slots=True)
-class _Grants:
-    """Capabilities by name; a name may be a glob, and `*` is the only wildcard."""
+class Grants:
+    """Capabilities by name; a name may be a glob, and `*` is the only wildcard.
 
-    by_name: dict[str, set[str]] = field(default_factory=dict)
+    Attributes:
+        by_name: As rules have the names.
+    """
+
+    def __init__(self, *, deny_wins: bool = True) -> None:
+        self.by_name: dict[str, set[str]] = {}
+        self._deny_wins = deny_wins
 
     def add(self, name: str, capabilities: Iterable[str]) -> None:
         have = self.by_name.setdefault(name, set())
         have.update(capabilities)
-        if DENY in have:  # always wins
+        if self._deny_wins and DENY in have:
             have.intersection_update({DENY})
 
-    def of(self, name: str) -> set[str]:
-        """Those of the name itself; else of the glob that leaves the least to its wildcards."""
+    def closest(self, name: str) -> str | None:
+        """The rule that decides about a name: the name itself, else the glob that leaves the least to its wildcards."""
         if name in self.by_name and "*" not in name:
-            return self.by_name[name]
-        matching = [glob for glob in self.by_name if "*" in glob and _glob(glob).fullmatch(name)]
-        if not matching:
-            return set()
-        return self.by_name[min(sorted(matching, reverse=True), key=lambda glob: glob.count("*") - len(glob))]
+            return name
+        matching = [glob.encode() for glob in self.by_name if "*" in glob and _glob(glob).fullmatch(name)]
+        return max(matching, key=lambda glob: (len(glob) - glob.count(b"*"), glob)).decode() if matching else None
+
+    def of(self, name: str) -> set[str]:
+        """What is granted to a name."""
+        rule = self.closest(name)
+        return set() if rule is None else self.by_name[rule]
 
 
 @cache
@@ -244,54 +322,74 @@ def _glob(pattern: str) -> re.Pattern[str]:
     return re.compile(".*".join(map(re.escape, pattern.split("*"))), re.DOTALL)
 
 
+def variable(namespace: str, path: str) -> str:
+    """The name that variables have among `Acl.variables`."""
+    return f"{namespace}\0{path}"
+
+
 class Acl:
     """The sum of some policies, as a server sums them up: deny wins, else the most that any grants.
 
     Attributes:
         management: May it do all?
+        namespaces: Capabilities by namespace.
+        variables: By `variable()`. Here a policy's `deny` takes nothing from what another one grants.
+        node_pools: By node pool.
+        host_volumes: By host volume.
+        operator: Capabilities.
+        sentinel: Capabilities.
+        levels: Of the blocks that have one: Agent, Node, Operator, Plugin, Quota, Sentinel.
     """
 
     def __init__(self, policies: Iterable[Rules] = (), *, management: bool = False) -> None:
         self.management = management
-        self._namespaces, self._variables, self._node_pools = _Grants(), _Grants(), _Grants()
-        self._operator: set[str] = set()
-        self._levels: dict[str, str] = {}
+        self.namespaces, self.node_pools, self.host_volumes = Grants(), Grants(), Grants()
+        self.variables = Grants(deny_wins=False)
+        self.operator: set[str] = set()
+        self.sentinel: set[str] = set()
+        self.levels: dict[str, str] = {}
         for policy in policies:
             for namespace in policy["Namespaces"] or ():
-                self._namespaces.add(namespace["Name"], namespace["Capabilities"] or ())
+                self.namespaces.add(namespace["Name"], namespace["Capabilities"] or ())
                 for path in (namespace["Variables"] or {}).get("Paths", ()):
-                    self._variables.add(f"{namespace['Name']}\0{path['PathSpec']}", path["Capabilities"])
-            for pool in policy["NodePools"] or ():
-                self._node_pools.add(pool["Name"], pool["Capabilities"] or ())
-            self._operator.update((policy["Operator"] or {}).get("Capabilities") or ())
-            for name in ("Agent", "Node", "Operator", "Plugin"):
+                    self.variables.add(variable(namespace["Name"], path["PathSpec"]), path["Capabilities"] or ())
+            for grants, blocks in ((self.node_pools, "NodePools"), (self.host_volumes, "HostVolumes")):
+                for block in policy[blocks] or ():
+                    grants.add(block["Name"], block["Capabilities"] or ())
+            self.operator |= set((policy["Operator"] or {}).get("Capabilities") or ())
+            self.sentinel |= set((policy["Sentinel"] or {}).get("Capabilities") or ())
+            for name in (*_PLAIN, *_WITH_CAPABILITIES):
                 if policy[name] is not None:
-                    self._levels[name] = _higher(self._levels.get(name, ""), policy[name]["Policy"])
-        if DENY in self._operator:
-            self._operator = {DENY}
+                    self.levels[name] = _higher(self.levels.get(name, ""), policy[name]["Policy"])
+        for capabilities in (self.operator, self.sentinel):
+            if DENY in capabilities:
+                capabilities.intersection_update({DENY})
 
     def allow_namespace(self, namespace: str, capability: str) -> bool:
         """Is a capability granted in a namespace? `*` asks whether it is in any."""
         if self.management:
             return True
-        if namespace == "*" and any(capability in granted for granted in self._namespaces.by_name.values()):
+        if namespace == "*" and any(capability in granted for granted in self.namespaces.by_name.values()):
             return True
-        return capability in self._namespaces.of(namespace)
+        return capability in self.namespaces.of(namespace)
 
     def sees_namespace(self, namespace: str) -> bool:
         """Is anything granted in a namespace?"""
-        return self.management or bool(self._namespaces.of(namespace) - {DENY})
+        return self.management or bool(self.namespaces.of(namespace) - {DENY})
 
     def allow_variable(self, namespace: str, path: str, capability: str) -> bool:
         """May a variable be listed, read, written or destroyed?"""
-        return self.management or capability in self._variables.of(f"{namespace}\0{path}")
+        return self.management or capability in self.variables.of(variable(namespace, path))
 
     def allow_namespace_variables(self, namespace: str) -> bool:
         """Is anything said of variables in a namespace? (Nomad looks at how the names begin, no more.)"""
-        return self.management or any(name.startswith(namespace) for name in self._variables.by_name)
+        return self.management or any(name.startswith(namespace) for name in self.variables.by_name)
 
     def allow_node_pool(self, pool: str, capability: str) -> bool:
-        return self.management or capability in self._node_pools.of(pool)
+        return self.management or capability in self.node_pools.of(pool)
+
+    def allow_host_volume(self, volume: str, capability: str) -> bool:
+        return self.management or capability in self.host_volumes.of(volume)
 
     def allow_node(self, level: str) -> bool:
         return self._at_least("Node", level)
@@ -299,18 +397,24 @@ class Acl:
     def allow_agent(self, level: str) -> bool:
         return self._at_least("Agent", level)
 
+    def allow_quota(self, level: str) -> bool:
+        return self._at_least("Quota", level)
+
     def allow_operator(self, operation: str) -> bool:
         """`read` and `write` ask for a level, any other for a capability."""
         if operation in ("read", "write"):
             return self._at_least("Operator", operation)
-        return self._at_least("Operator", "write") or operation in self._operator
+        return self._at_least("Operator", "write") or operation in self.operator
+
+    def allow_sentinel(self, capability: str) -> bool:
+        return self._at_least("Sentinel", "write") or capability in self.sentinel
 
     def allow_plugin(self, level: str) -> bool:
-        granted = self._levels.get("Plugin", "")
+        granted = self.levels.get("Plugin", "")
         return self.management or granted == "read" or (level == "list" and granted == "list")
 
     def _at_least(self, name: str, level: str) -> bool:
-        return self.management or self._levels.get(name, "") in ("write", level)
+        return self.management or self.levels.get(name, "") in ("write", level)
 
 
 def _higher(a: str, b: str) -> str:

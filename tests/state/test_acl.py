@@ -89,10 +89,13 @@ def test_every_block_is_spelt_out() -> None:
     "rules",
     [
         '{"namespace": {"default": {"policy": "read"}}}',
-        '{"namespace": [{"default": [{"policy": "read"}]}]}',
+        '{"namespace": [{"default": {"policy": "read"}}]}',
         'namespace "default" {\n  policy = "read"\n}',
         'namespace default { policy = "read" }',
-        'namespace = { "default" = { policy = "read" } }',
+        '"namespace" "default" { "policy" = "read", }',
+        'namespace "default" { policy = "write" policy = "read" } # the last counts',
+        'Namespace "default" { Policy = "read" }',
+        'namespace "default" { policy = "read" } unheard_of "x" { y = 1 }',
     ],
 )
 def test_rules_may_be_hcl_or_json(rules: str) -> None:
@@ -101,8 +104,21 @@ def test_rules_may_be_hcl_or_json(rules: str) -> None:
     ]
 
 
+def test_what_stands_twice_is_kept_twice() -> None:
+    parsed = parse_rules(
+        'namespace "a" { policy = "read" capabilities = ["submit-job"] } namespace "a" { policy = "deny" }\n'
+        'operator { policy = "read" } operator { capabilities = ["snapshot-save"] }'
+    )
+    assert [namespace["Policy"] for namespace in parsed["Namespaces"]] == ["read", "deny"]
+    assert parsed["Namespaces"][0]["Capabilities"] == ["submit-job", *READ]
+    assert parsed["Operator"] == {
+        "Policy": "read",
+        "Capabilities": ["snapshot-save", "license-read", "keyring-read"],
+    }
+
+
 def test_no_rules_grant_nothing() -> None:
-    assert parse_rules(" \n")["Namespaces"] is None
+    assert parse_rules("")["Namespaces"] is None
 
 
 @pytest.mark.parametrize(
@@ -112,6 +128,19 @@ def test_no_rules_grant_nothing() -> None:
         'namespace "default" { policy = read }',
         'namespace "default" { policy = "re${x}ad" }',
         'namespace { policy = "read" }',
+        'namespace = { "default" = { policy = "read" } }',
+        '{"namespace": {"default": [{"policy": "read"}]}}',
+        'namespace "default" { capabilities = ["read"] }',
+        'namespace "no dots or spaces" { policy = "read" }',
+        'namespace "default" { variables { path "/" { capabilities = ["read"] } } }',
+        'namespace "default" { variables { path { capabilities = ["read"] } } }',
+        'namespace "default" { variables {} }',
+        'namespace "default" { variables { path "x" { capabilities = ["submit-job"] } } }',
+        'node_pool "default" { capabilities = ["mount-readonly"] }',
+        'operator { capabilities = ["write"] }',
+        " \n",
+        "# nothing",
+        'unheard_of { policy = "read" }',
         'namespace "default" { capabilities = "read-job" }',
         'namespace "default" { capabilities = [1] }',
         'node { policy = "list" }',
@@ -168,8 +197,11 @@ def test_the_closest_glob_counts_and_a_name_before_any() -> None:
 
 
 def test_a_glob_has_one_wildcard_and_no_other_magic() -> None:
-    assert not acl('namespace "a.c" { policy = "read" }').allow_namespace("abc", "read-job")
-    assert not acl('namespace "[ab]*" { policy = "read" }').allow_namespace("ab", "read-job")
+    some = acl('namespace "a" { variables { path "a.c*" { capabilities = ["list"] } } }')
+    assert some.allow_variable("a", "a.cd", "list")
+    assert not some.allow_variable("a", "abcd", "list")
+    some = acl('namespace "a" { variables { path "[ab]*" { capabilities = ["list"] } } }')
+    assert not some.allow_variable("a", "ab", "list")
     assert acl('namespace "*-*" { policy = "read" }').allow_namespace("a-b", "read-job")
 
 
@@ -180,6 +212,14 @@ def test_variables_have_paths_of_their_own() -> None:
     assert not some.allow_variable("default", "nomad/jobs/web", "write")
     assert not some.allow_variable("default", "secret", "write")
     assert not some.allow_variable("other", "nomad/jobs/web", "read")
+
+
+def test_what_a_policy_denies_of_variables_another_may_grant() -> None:
+    denied = 'namespace "a" { variables { path "x" { capabilities = ["deny"] } } }'
+    some = acl(denied, 'namespace "a" { variables { path "x" { capabilities = ["write"] } } }')
+    assert some.allow_variable("a", "x", "write")
+    assert not some.allow_variable("a", "x", "read")
+    assert not acl(denied).allow_variable("a", "x", "list")
 
 
 def test_levels_and_capabilities_of_single_blocks() -> None:
@@ -194,6 +234,15 @@ def test_levels_and_capabilities_of_single_blocks() -> None:
     assert some.allow_plugin("list")
     assert not some.allow_plugin("read")
     assert Acl(management=True).allow_operator("write")
+    assert some.allow_quota("read")
+    assert not some.allow_quota("write")
+    assert some.allow_host_volume("db", "mount-readonly")
+    assert not some.allow_host_volume("db-2", "mount-readonly")
+    assert not some.allow_sentinel("sentinel-read")
+    assert acl('sentinel { policy = "write" }').allow_sentinel("sentinel-submit")
+    assert not acl('sentinel { policy = "write" capabilities = ["deny"] } plugin { policy = "deny" }').sentinel - {
+        "deny"
+    }
 
 
 # -- tokens
