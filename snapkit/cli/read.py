@@ -128,12 +128,21 @@ def _refuse_effects(condition: str) -> None:
 def search(
     file: File,
     text: Annotated[str, typer.Argument(help="Taken literally; upper and lower case differ.", metavar="TEXT")],
+    regex: Annotated[bool, typer.Option("--regex", help="Take TEXT as a regular expression, Python's.")] = False,
+    ignore_case: Annotated[
+        bool, typer.Option("--ignore-case", "-i", help="Do not tell upper and lower case apart.")
+    ] = False,
+    table: Annotated[list[str] | None, typer.Option("--table", help="Only this table; may be repeated.")] = None,
+    namespace: Annotated[str | None, typer.Option(help="Only objects of this namespace.")] = None,
     json_: Json = False,
     reveal: Reveal = False,
 ) -> None:
     """Every value in the state that holds a text, with its table, key and path."""
     with opened(file) as snapshot:
-        show_frame(snapshot.search(text, reveal=reveal), json_, 0, everything=True)
+        hits = snapshot.search(
+            text, regex=regex, ignore_case=ignore_case, tables=table, namespace=namespace, reveal=reveal
+        )
+        show_frame(hits, json_, 0, everything=True)
 
 
 @app.command()
