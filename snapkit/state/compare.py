@@ -445,8 +445,8 @@ class Changes:
         label = escaped(_name_of(item.key)) + (f"<br><small>{escaped(name)}</small>" if name else "")
         rows = [_field_html(row) for row in _field_rows(item, self._mask, self._noise)]
         colour = _COLOURS[item.change]
-        change = f'<b style="color:{colour}">{item.change}</b>'
-        return [change, escaped(item.kind.table), label, "".join(rows)]
+        change = f'<b style="color:{colour};white-space:nowrap">{item.change}</b>'
+        return [change, f'<span style="white-space:nowrap">{escaped(item.kind.table)}</span>', label, "".join(rows)]
 
 
 _FIELDS = ("Table", "Key", "Path", "Change", "Before", "After", "Diff", "Noise")

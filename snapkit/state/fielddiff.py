@@ -69,6 +69,8 @@ def _compare(
     if depth == 0:
         raise RecordError(f"is nested more than {MAX_DEPTH} deep")
     shapes = _shape(before), _shape(after)
+    if len(before) == len(after) and "other" not in shapes and _same(unpack(before), unpack(after), depth):
+        return  # as is most of what has other bytes, which is told faster at once than map by map
     if shapes == ("map", "map"):
         yield from _compare_maps(before, after, kind, path, secret, depth - 1)
     elif shapes == ("list", "list"):
@@ -87,6 +89,30 @@ def _shape(packed: bytes) -> str:
 def _equal(before: Any, after: Any) -> bool:
     """Is it one value, written in two ways (a short integer in eight bytes)? 1 is not True, and NaN is NaN."""
     return type(before) is type(after) and (before == after or (before != before and after != after))
+
+
+def _same(before: Any, after: Any, depth: int) -> bool:
+    """Are they certainly the same value, maps in any order?"""
+    if type(before) is not type(after) or depth == 0:
+        return False
+    if type(before) is dict:
+        if len(before) != len(after):
+            return False
+        for key, was in before.items():
+            if type(key) is not bytes or key not in after:
+                return False
+            now = after[key]
+            if type(was) is dict or type(was) is list:
+                if not _same(was, now, depth - 1):
+                    return False
+            elif was != now or type(was) is not type(now):
+                return False
+        return True
+    if type(before) is list:
+        return len(before) == len(after) and all(
+            _same(was, now, depth - 1) for was, now in zip(before, after, strict=True)
+        )
+    return bool(before == after)
 
 
 def _compare_maps(

@@ -1,0 +1,30 @@
+"""Measurements in fresh processes that take turns, so that what else the machine does meets them all alike."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def medians(children: Mapping[str, Sequence[str]], rounds: int) -> dict[str, tuple[float, float]]:
+    """Medians of seconds and peak memory (KiB) by name.
+
+    Args:
+        children: The module that each runs as `python -m MODULE --child ARGUMENT…`, which prints the two figures.
+        rounds: How often each.
+    """
+    figures: dict[str, list[list[float]]] = {name: [] for name in children}
+    for _ in range(rounds):
+        for name, (module, *arguments) in children.items():
+            command = [sys.executable, "-m", module, "--child", *arguments]
+            output = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout
+            figures[name].append([float(word) for word in output.split()])
+    return {
+        name: (statistics.median(seconds for seconds, _ in turns), statistics.median(peak for _, peak in turns))
+        for name, turns in figures.items()
+    }
