@@ -11,17 +11,16 @@ from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 
-from snapkit.errors import ArchiveError, LimitError, RecordError, SnapshotError
+from snapkit.errors import SnapshotError
 from snapkit.format import archive
-from snapkit.format.archive import DEFAULT_LIMITS, Archive, Limits, Progress, Source
-from snapkit.format.records import Framer
+from snapkit.format.archive import DEFAULT_LIMITS, Limits, Progress, Source
 from snapkit.state.release import parse
-from snapkit.state.report import SEVERITIES, Finding, Report, Severity
-from snapkit.state.secrets import masker
+from snapkit.state.report import SEVERITIES, Finding, Report
 from snapkit.state.snapshot import Snapshot, open_snapshot
-from snapkit.state.store import Store
 from snapkit.state.verify import container, records, references, restore  # noqa: F401 - they register their checks
-from snapkit.state.verify.registry import CHECKS, LEVELS, REHEARSAL, Check
+from snapkit.state.verify.decoding import Decoding
+from snapkit.state.verify.reading import Reading
+from snapkit.state.verify.registry import CHECKS, LEVELS, REHEARSAL, Check, columns_of
 from snapkit.state.verify.subject import Subject
 
 __all__ = ["CHECKS", "LEVELS", "Check", "verify"]
@@ -66,13 +65,15 @@ def verify(
     wanted = _digest(digest) if digest is not None else None
     release, enterprise = _release(target) if target is not None else (None, False)
     levels = LEVELS[: LEVELS.index(level) + 1]
-    keep = "records" in levels or against is not None
+    decoding = Decoding(columns_of(levels), most + 1) if "records" in levels else None
     with ExitStack() as stack:  # of what is opened here: a Snapshot that the caller gave stays open
-        reading = _Reading(src, limits, progress, levels, keep)
+        reading = Reading(
+            src, limits, progress, framing="framing" in levels, sample=against is not None, decoding=decoding
+        )
         stack.callback(reading.close)
         subject = Subject(
             reading.archive,
-            reading.snapshot,
+            reading.state,
             path=Path(src) if isinstance(src, str | os.PathLike) and "://" not in os.fspath(src) else None,
             target=release,
             enterprise=enterprise,
@@ -86,79 +87,13 @@ def verify(
         elif against is not None:
             subject.against = stack.enter_context(open_snapshot(against))
         found = reading.found + _run(subject, levels, most)
-        ranges = reading.snapshot.meta.version_range if keep and reading.snapshot is not None else ""
+        sample = reading.state.sample if reading.state is not None else None
+        ranges = sample.meta.version_range if sample is not None else ""
         snapshot_id = str(reading.archive.meta.get("ID", ""))
         members = reading.archive.members
         found.sort(key=_rank)
         ran = tuple(check.id for check in CHECKS.values() if _can_run(check, subject, levels))
         return Report(archive.describe(src), tuple(found), target or "", snapshot_id, ranges, members, levels, ran)
-
-
-class _Reading:
-    """The one pass: the container surveyed, the state framed and kept, and what came up on the way."""
-
-    def __init__(
-        self, src: Source, limits: Limits, progress: Progress | None, levels: tuple[str, ...], keep: bool
-    ) -> None:
-        self._keep = keep  # the state itself, which counting its records does not need
-        self.found: list[Finding] = []
-        self.snapshot: Snapshot | None = None
-        self.archive = Archive(archive.describe(src), "archive", {}, ())
-        self._store = Store()
-        self._framer = Framer(max_record=limits.record, max_records=limits.records)
-        self._broken: RecordError | LimitError | None = None
-        try:
-            self._read(src, limits, progress, levels)
-        except BaseException:
-            self._store.close()
-            raise
-
-    def write(self, chunk: bytes | memoryview) -> None:
-        """Take state.bin as it passes: what can't be framed ends the framing, and not the pass."""
-        if self._broken is None:
-            try:
-                self._framer.write(chunk)
-                if self._keep:
-                    self._store.write(chunk)
-            except (RecordError, LimitError) as error:
-                self._broken = error
-
-    def close(self) -> None:
-        if self.snapshot is not None:
-            self.snapshot.close()
-        self._store.close()
-
-    def _read(self, src: Source, limits: Limits, progress: Progress | None, levels: tuple[str, ...]) -> None:
-        try:
-            sink = self if "framing" in levels else None
-            self.archive = archive.read(src, sink, limits=limits, progress=progress, survey=True)
-        except LimitError as error:
-            self._fail("archive.limit", error)
-            return
-        except ArchiveError as error:
-            self._fail(error.check, error)
-            return
-        for oddity in self.archive.oddities:
-            severity: Severity | None = "error" if oddity.refused else None
-            self.found.append(CHECKS[oddity.check].finding(oddity.place, oddity.message, oddity.advice, severity))
-        if "framing" in levels and any(member.name == archive.STATE for member in self.archive.members):
-            self._frame()
-
-    def _frame(self) -> None:
-        if self._broken is None:
-            try:
-                self._framer.close()
-            except RecordError as error:
-                self._broken = error
-        if self._broken is not None:
-            self._fail(self._broken.check if isinstance(self._broken, RecordError) else "state.limit", self._broken)
-            return
-        assert self._framer.index is not None
-        sizes = {byte: tally.bytes for byte, tally in self._framer.tallies.items()}
-        self.snapshot = Snapshot(self.archive, self._framer.index, sizes, self._store, masker())
-
-    def _fail(self, check: str, error: SnapshotError) -> None:
-        self.found.append(CHECKS[check].finding(error.where, error.what, error.advice))
 
 
 def _rank(finding: Finding) -> tuple[int, int, bool]:
@@ -170,7 +105,7 @@ def _rank(finding: Finding) -> tuple[int, int, bool]:
 
 def _can_run(check: Check, subject: Subject, levels: tuple[str, ...]) -> bool:
     """The container's checks always run; of a state that can't be framed, no other does."""
-    return check.level in levels and (check.level == "archive" or subject.snapshot is not None)
+    return check.level in levels and (check.level == "archive" or subject.framed is not None)
 
 
 def _run(subject: Subject, levels: tuple[str, ...], most: int) -> list[Finding]:

@@ -119,9 +119,9 @@ def age(subject: Subject) -> Iterator[Found]:
 )
 def against(subject: Subject) -> Iterator[Found]:
     earlier = subject.against
-    if earlier is None or subject.snapshot is None:
+    if earlier is None or subject.framed is None:
         return
-    mine, its = subject.snapshot.meta, earlier.meta
+    mine, its = subject.sample.meta, earlier.meta
     if mine.cluster_id != its.cluster_id:
         yield "cluster_metadata", f"its cluster is {mine.cluster_id}, that of {its.source} is {its.cluster_id}"
     elif (mine.term or 0, mine.index or 0) < (its.term or 0, its.index or 0):

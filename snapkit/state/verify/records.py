@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby, pairwise
-from typing import Any, cast
 
-import msgspec
-import pandas as pd
-
-from snapkit.errors import RecordError
-from snapkit.format.schema import (
-    BY_TABLE,
-    STREAM_ORDER,
-    TIME_TABLE,
-    TYPES,
-    Type,
-    fields,
-    index_row,
-    record_type,
-    type_name,
-)
-from snapkit.format.values import go_time, split_list, unpack, walk
-from snapkit.state.edit import pack
-from snapkit.state.verify.decoder import decoder
-from snapkit.state.verify.registry import Found, check, declare
+from snapkit.format.archive import created_milliseconds
+from snapkit.format.schema import BY_TABLE, STREAM_ORDER, TYPES, fields, index_row, record_type, type_name
+from snapkit.format.values import GoTime
+from snapkit.state.verify.decoding import INDEXES
+from snapkit.state.verify.registry import Found, Run, check, declare
 from snapkit.state.verify.subject import Subject
 
 _EARLIER = "use an earlier copy; `--salvage` saves the records that can be read"
@@ -32,19 +17,6 @@ _EARLIER = "use an earlier copy; `--salvage` saves the records that can be read"
 declare("state.framing", "error", "framing", "The stream of records breaks: a server panics on it.", _EARLIER)
 declare("state.header", "error", "framing", "The state does not begin with a header: a server panics on it.", _EARLIER)
 declare("state.limit", "error", "framing", "A record, or their number, passes a limit.", "raise it if it is genuine")
-
-INDEXES = ("CreateIndex", "ModifyIndex")
-
-NIL = b"\xc0"
-EXTENSIONS = {bytes([byte]) for byte in (*range(0xC7, 0xCA), *range(0xD4, 0xD9))}
-#: Plain fields that are Go times, by type: msgpack has them as it has text.
-TIMES = {
-    kind.byte: names
-    for kind in TYPES
-    if kind.byte != TIME_TABLE and (names := [n for n, f in fields(kind.struct).items() if f.type.kind == "time"])
-}
-_TIME_TABLE = decoder(BY_TABLE["time_table"].struct)
-
 
 #: Rows of the Index table -> the table whose highest ModifyIndex they are, unless the last write was a deletion.
 STAMPED: Mapping[str, str] = {
@@ -91,7 +63,7 @@ PAST: Mapping[str, tuple[str, ...]] = {
     "acl_auth_methods": ("CreateTime", "ModifyTime"),
     "acl_binding_rules": ("CreateTime", "ModifyTime"),
 }
-CLOCKS = pd.Timedelta(minutes=5)  # that servers' and clients' clocks may differ by
+CLOCKS = 5 * 60 * 1000  # milliseconds that servers' and clients' clocks may differ by
 
 #: What every state has from a release on: a server makes it when it is set up.
 ALWAYS: Mapping[str, tuple[int, ...]] = {
@@ -100,14 +72,6 @@ ALWAYS: Mapping[str, tuple[int, ...]] = {
     "namespaces": (1, 0),
     "node_pools": (1, 6),
 }
-
-
-def _record(subject: Subject, number: int) -> str:
-    return f"state.bin record {number + 1:,} ({type_name(subject.state.type_bytes[number])})"
-
-
-def name_of(key: object) -> str:
-    return "/".join(map(str, key)) if isinstance(key, tuple) else str(key)
 
 
 @check(
@@ -120,7 +84,7 @@ def name_of(key: object) -> str:
 def unknown_type(subject: Subject) -> Iterator[Found]:
     if subject.target is not None:
         return  # target.unknown-type tells of it
-    for table, (name, count) in subject.tables().items():
+    for table, (name, count) in subject.tables.items():
         if table.startswith("unknown_"):
             yield f"table {table}", f"{count:,} records of type {name}"
 
@@ -134,7 +98,7 @@ def unknown_type(subject: Subject) -> Iterator[Found]:
 )
 def event_sink(subject: Subject) -> Iterator[Found]:
     if subject.has("event_sinks"):
-        yield "table event_sinks", f"{subject.tables()['event_sinks'][1]:,} records"
+        yield "table event_sinks", f"{subject.tables['event_sinks'][1]:,} records"
 
 
 @check(
@@ -157,67 +121,49 @@ def time_table(subject: Subject) -> Iterator[Found]:
     "a server takes them; ask who made the archive",
 )
 def order(subject: Subject) -> Iterator[Found]:
-    known = [byte for byte, _ in groupby(subject.state.type_bytes) if byte in STREAM_ORDER]
+    known = [byte for byte, _ in groupby(subject.state.types) if byte in STREAM_ORDER]
     for earlier, later in pairwise(known):
         if STREAM_ORDER.index(earlier) >= STREAM_ORDER.index(later):
             yield f"table {record_type(later).table}", f"{type_name(later)} records stand behind {type_name(earlier)}'s"
 
 
-# -- what Nomad's decoder refuses
+# -- what decoding the records told
 
 
-@check(
-    "state.field-type",
-    "error",
+def _told(check_id: str) -> Run:
+    def run(subject: Subject) -> Iterator[Found]:
+        yield from subject.decoded.found.get(check_id, ())
+
+    return run
+
+
+for _id, _title in (
+    ("state.field-type", "A field holds a value of another type than Nomad's: a server panics on it."),
+    ("state.not-a-map", "A record is no map of fields: a server panics on it."),
+    ("state.depth", "A record is nested too deep to be read."),
+):
+    check(_id, "error", "records", _title, _EARLIER)(_told(_id))
+
+check(
+    "state.text",
+    "warning",
     "records",
-    "A field holds a value of another type than Nomad's: a server panics on it.",
-    _EARLIER,
-)
-def field_type(subject: Subject) -> Iterator[Found]:
-    decoders = {kind.byte: decoder(kind.struct) for kind in TYPES if kind.byte != TIME_TABLE}
-    for number, (byte, packed) in enumerate(subject.state.raw()):
-        decode = decoders.get(byte)
-        try:
-            if decode is not None:
-                record = _decoded(decode, packed)
-                for name in TIMES.get(byte, ()):
-                    _check_time(name, getattr(record, name))
-            elif byte == TIME_TABLE:
-                for entry in split_list(packed):
-                    _TIME_TABLE.decode(entry)
-        except UnicodeDecodeError:
-            subject.odd_text.append(number)
-        except RecursionError:
-            subject.too_deep.append(number)
-        except (msgspec.MsgspecError, RecordError) as error:
-            subject.unreadable.add(record_type(byte).table)
-            if byte == TIME_TABLE or 0x80 <= packed[0] <= 0x8F or packed[0] in (0xDE, 0xDF):
-                yield _record(subject, number), str(error).replace("`", "'")
-            else:
-                subject.no_maps.append(number)
+    "Text that is not UTF-8: Nomad's JSON shows U+FFFD for it.",
+    "look at the record with get(): a server takes it as it is",
+)(_told("state.text"))
 
 
-def _decoded(decode: Any, packed: memoryview) -> Any:
-    try:
-        return decode.decode(packed)
-    except msgspec.ValidationError:
-        old = pack(unpack(packed))  # a record of the new spec has bytes where the old has text: servers take both
-        if old == packed:
-            raise
-        return decode.decode(old)
+# -- tables
 
 
-def _check_time(name: str, packed: Any) -> None:
-    """Raise RecordError for what is no time.Time."""
-    raw = bytes(packed or NIL)
-    if len(raw) == 16 and raw[:2] == b"\xaf\1":
-        return
-    if raw[:1] in EXTENSIONS:
-        raise RecordError(f"is a msgpack extension, which servers do not take - at '$.{name}'")
-    try:
-        go_time(unpack(raw))
-    except RecordError as error:
-        raise RecordError(f"{error.what} - at '$.{name}'") from error
+def name_of(key: Iterable[object]) -> str:
+    """A key as one word."""
+    return "/".join("" if part is None else str(part) for part in key)
+
+
+def place_of(table: str, key: tuple[object, ...]) -> str:
+    """A table and the key of one of its rows, if it has one."""
+    return f"table {table}, {name_of(key)}" if any(key) else f"table {table}"
 
 
 @check(
@@ -229,56 +175,14 @@ def _check_time(name: str, packed: Any) -> None:
 )
 def no_key(subject: Subject) -> Iterator[Found]:
     for kind in TYPES:
-        frame = subject.columns(kind.table, ())
-        if not kind.key or not subject.has(kind.table) or kind.table in subject.unreadable:
+        if kind.table in subject.decoded.refused:
             continue
-        lacking = set(kind.key) - set(frame.columns)
-        if lacking:
-            yield f"table {kind.table}", f"no record has {' or '.join(sorted(lacking))}"
-        for name in set(kind.key) - lacking:
-            for row in _rows(frame, frame[name].isna() | (frame[name] == "")):
-                yield place_of(kind.table, row), f"{name} is empty"
-
-
-@check("state.not-a-map", "error", "records", "A record is no map of fields: a server panics on it.", _EARLIER)
-def not_a_map(subject: Subject) -> Iterator[Found]:
-    for number in subject.no_maps:
-        yield _record(subject, number), "it is no map of fields"
-
-
-@check("state.depth", "error", "records", "A record is nested too deep to be read.", _EARLIER)
-def depth(subject: Subject) -> Iterator[Found]:
-    for number in subject.too_deep:
-        yield _record(subject, number), "it is nested too deep"
-
-
-@check(
-    "state.text",
-    "warning",
-    "records",
-    "Text that is not UTF-8: Nomad's JSON shows U+FFFD for it.",
-    "look at the record with get(): a server takes it as it is",
-)
-def odd_text(subject: Subject) -> Iterator[Found]:
-    wanted = set(subject.odd_text)
-    if not wanted:
-        return
-    for number, (byte, packed) in enumerate(subject.state.raw()):
-        if number in wanted:
-            yield _record(subject, number), _not_utf8(byte, packed)
-
-
-def _not_utf8(byte: int, packed: memoryview) -> str:
-    for leaf in walk(unpack(packed), Type("struct", struct=record_type(byte).struct)):
-        if isinstance(leaf.value, bytes) and leaf.kind.kind == "string":
-            try:
-                leaf.value.decode()
-            except UnicodeDecodeError:
-                return f"{leaf.path} is not UTF-8"
-    return "the name of a field is not UTF-8"
-
-
-# -- tables
+        for name in kind.key:
+            column = subject.column(kind.table, name)
+            if None in column or "" in column:
+                for key, value in subject.keyed(kind.table, (name,)):
+                    if value in (None, ""):
+                        yield place_of(kind.table, key), f"{name} is empty"
 
 
 @check(
@@ -290,30 +194,12 @@ def _not_utf8(byte: int, packed: memoryview) -> str:
 )
 def duplicate(subject: Subject) -> Iterator[Found]:
     for kind in TYPES:
-        if kind.key and subject.has(kind.table):
-            frame = subject.columns(kind.table, ())
-            if set(kind.key) <= set(frame.columns):
-                again = frame[list(kind.key)].duplicated()
-                for row in frame[again][list(kind.key)].itertuples(index=False, name=None):
-                    yield f"table {kind.table}, {name_of(row)}", "it stands there more than once"
-
-
-def _indexed(subject: Subject) -> Iterator[tuple[str, pd.DataFrame]]:
-    for kind in TYPES:
-        frame = subject.columns(kind.table, [name for name in INDEXES if name in fields(kind.struct)])
-        if "ModifyIndex" in frame and len(frame):
-            yield kind.table, frame
-
-
-def place_of(table: str, row: Mapping[str, Any]) -> str:
-    """A table and the key of one of its rows."""
-    key = BY_TABLE[table].key
-    return f"table {table}" + (f", {name_of(tuple(row[name] for name in key if name in row))}" if key else "")
-
-
-def _rows(frame: pd.DataFrame, wanted: Any) -> Iterator[dict[str, Any]]:
-    """The rows for which it is true, as dicts."""
-    yield from cast("list[dict[str, Any]]", frame[wanted.fillna(False).to_numpy(dtype=bool)].to_dict("records"))
+        if kind.key and len(subject.keys(kind.table)) < len(subject.column(kind.table, kind.key[0])):
+            seen = set()
+            for key in subject.rows(kind.table, kind.key):
+                if key in seen and None not in key:
+                    yield place_of(kind.table, key), "it stands there more than once"
+                seen.add(key)
 
 
 @check(
@@ -327,9 +213,11 @@ def index_above(subject: Subject) -> Iterator[Found]:
     index = subject.archive.meta.get("Index")
     if not isinstance(index, int) or not index:
         return
-    for table, frame in _indexed(subject):
-        for row in _rows(frame, frame["ModifyIndex"] > index):
-            yield place_of(table, row), f"ModifyIndex {row['ModifyIndex']} is above {index}"
+    for kind in TYPES:
+        if _highest(subject, kind.table) > index:
+            for key, modified in subject.keyed(kind.table, ("ModifyIndex",)):
+                if (modified or 0) > index:
+                    yield place_of(kind.table, key), f"ModifyIndex {modified} is above {index}"
 
 
 @check(
@@ -340,25 +228,25 @@ def index_above(subject: Subject) -> Iterator[Found]:
     "the record was altered: do not rely on it",
 )
 def create_after_modify(subject: Subject) -> Iterator[Found]:
-    for table, frame in _indexed(subject):
-        if "CreateIndex" in frame:
-            for row in _rows(frame, frame["CreateIndex"] > frame["ModifyIndex"]):
-                yield (
-                    place_of(table, row),
-                    f"CreateIndex {row['CreateIndex']} is above ModifyIndex {row['ModifyIndex']}",
-                )
+    for kind in TYPES:
+        if set(INDEXES) <= fields(kind.struct).keys():
+            for key, made, modified in subject.keyed(kind.table, INDEXES):
+                if made is not None and modified is not None and made > modified:
+                    yield place_of(kind.table, key), f"CreateIndex {made} is above ModifyIndex {modified}"
+
+
+_LAST_INDEXES = {"indexes": ("Value",)}
 
 
 def _last_indexes(subject: Subject) -> dict[str, int]:
-    frame = subject.columns("indexes", ("Value",))
-    if not {"Key", "Value"} <= set(frame.columns):
-        return {}
-    return {str(key): int(value) for key, value in zip(frame["Key"], frame["Value"], strict=True) if pd.notna(value)}
+    return {key: value for key, value in subject.rows("indexes", ("Key", "Value")) if value is not None}
 
 
 def _highest(subject: Subject, table: str) -> int:
-    frame = subject.columns(table, ("ModifyIndex",))
-    return int(frame["ModifyIndex"].max()) if "ModifyIndex" in frame and frame["ModifyIndex"].notna().any() else 0
+    """The highest ModifyIndex; 0 without records, or if they have none."""
+    if "ModifyIndex" not in fields(BY_TABLE[table].struct):
+        return 0
+    return max((value for value in subject.column(table, "ModifyIndex") if value is not None), default=0)
 
 
 @check(
@@ -367,6 +255,7 @@ def _highest(subject: Subject, table: str) -> int:
     "records",
     "The Index table says that a table was last written before one of its records was.",
     "the record or the row was altered: do not rely on either",
+    _LAST_INDEXES,
 )
 def index_table(subject: Subject) -> Iterator[Found]:
     last = _last_indexes(subject)
@@ -384,12 +273,13 @@ def index_table(subject: Subject) -> Iterator[Found]:
     "records",
     "The last write to a table left no record: it was a deletion.",
     "nothing, unless you wonder what is missing: compare with an earlier archive",
+    _LAST_INDEXES,
 )
 def deletion(subject: Subject) -> Iterator[Found]:
     last = _last_indexes(subject)
     for row, table in STAMPED.items():
         highest = _highest(subject, table)
-        if last.get(row, 0) > highest and (table not in subject.unreadable):
+        if last.get(row, 0) > highest and table not in subject.decoded.refused:
             what = f"the highest ModifyIndex is {highest}" if highest else "it has no records"
             yield f"table {table}", f"the last write was at index {last[row]}, and {what}"
 
@@ -400,17 +290,21 @@ def deletion(subject: Subject) -> Iterator[Found]:
     "records",
     "Something was done after the snapshot was taken.",
     "a clock was wrong, or the record was altered",
+    PAST,
 )
 def time_future(subject: Subject) -> Iterator[Found]:
-    created = subject.created
-    if created is None:
+    created = created_milliseconds(str(subject.archive.meta.get("ID", "")))
+    if not created:
         return
     for table, names in PAST.items():
-        frame = subject.columns(table, [name for name in names if name in fields(BY_TABLE[table].struct)])
         for name in names:
-            if name in frame and isinstance(frame[name].dtype, pd.DatetimeTZDtype):
-                for row in _rows(frame, frame[name] > pd.Timestamp(created) + CLOCKS):
-                    yield place_of(table, row), f"{name} is {row[name].isoformat()}"
+            unit = 1 if fields(BY_TABLE[table].struct)[name].time_unit == "s" else 10**9
+            latest = (created + CLOCKS) * unit // 1000
+            if any(value > latest for value in subject.column(table, name) if value is not None):
+                for key, value in subject.keyed(table, (name,)):
+                    if (value or 0) > latest:
+                        moment = GoTime(value // unit, value % unit)
+                        yield place_of(table, key), f"{name} is {moment}"
 
 
 @check(
@@ -419,9 +313,10 @@ def time_future(subject: Subject) -> Iterator[Found]:
     "records",
     "A table is missing that every state of its release has: the state was cut at a record's edge.",
     "use an earlier copy: a server takes this one, loses what is missing and may lock you out",
+    _LAST_INDEXES,
 )
 def missing_table(subject: Subject) -> Iterator[Found]:
-    if not subject.tables():
+    if not subject.tables:
         yield "state.bin", "it has no records at all"
     for table, since in ALWAYS.items():
         if subject.release >= since and not subject.has(table):
@@ -451,7 +346,7 @@ def missing_root_key(subject: Subject) -> Iterator[Found]:
     "use an earlier copy",
 )
 def missing_default_namespace(subject: Subject) -> Iterator[Found]:
-    if subject.has("namespaces") and ("default",) not in subject.keys("namespaces", ("Name",)):
+    if subject.has("namespaces") and ("default",) not in subject.keys("namespaces"):
         yield "table namespaces", "it has no default"
 
 

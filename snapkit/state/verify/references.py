@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, cast
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from operator import attrgetter
+from typing import Any
 
-import pandas as pd
-
+from snapkit.errors import RecordError
 from snapkit.state.secrets import Keyring, KeyringError
 from snapkit.state.verify.records import name_of, place_of
 from snapkit.state.verify.registry import Found, Run, check
@@ -15,20 +16,16 @@ from snapkit.state.verify.subject import Subject
 _SURPRISE = "the restore works; the record stays behind alone until it is collected"
 
 
-def _dangling(frame: pd.DataFrame, names: Sequence[str], keys: pd.MultiIndex) -> list[dict[str, Any]]:
-    """Rows whose columns name no row of another table; an empty last one names none on purpose."""
-    if not set(names) <= set(frame.columns):
-        return []
-    last = frame[names[-1]]
-    missing = last.notna() & (last != "") & ~pd.MultiIndex.from_frame(frame[list(names)]).isin(keys)
-    return cast("list[dict[str, Any]]", frame[missing.to_numpy(dtype=bool)].to_dict("records"))
-
-
 def _reference(table: str, names: tuple[str, ...], other: str, key: tuple[str, ...], noun: str) -> Run:
+    """Finds rows whose columns name no row of another table; an empty last one names none on purpose."""
+
     def run(subject: Subject) -> Iterator[Found]:
-        for row in _dangling(subject.columns(table, names), names, subject.keys(other, key)):
-            wanted = name_of(tuple(row[name] for name in names))
-            yield place_of(table, row), f"its {noun} {wanted} is not in the state"
+        keys = subject.keys(other, key)
+        if subject.keys(table, names) <= keys:
+            return
+        for place, *wanted in subject.keyed(table, names):
+            if tuple(wanted) not in keys and wanted[-1] not in (None, ""):
+                yield place_of(table, place), f"its {noun} {name_of(wanted)} is not in the state"
 
     return run
 
@@ -66,7 +63,7 @@ PLAIN: Mapping[str, tuple[str, tuple[str, ...], str, tuple[str, ...], str, str]]
 }  # fmt: skip
 
 for _id, (_table, _names, _other, _key, _noun, _title) in PLAIN.items():
-    check(_id, "warning", "references", f"{_title} is not in the state.", _SURPRISE)(
+    check(_id, "warning", "references", f"{_title} is not in the state.", _SURPRISE, {_table: _names, _other: _key})(
         _reference(_table, _names, _other, _key, _noun)
     )
 
@@ -79,19 +76,16 @@ for _id, (_table, _names, _other, _key, _noun, _title) in PLAIN.items():
     "use an earlier copy, or take the job out",
 )
 def job_namespace(subject: Subject) -> Iterator[Found]:
-    if not subject.has("namespaces"):
-        return  # before 1.0 there are none, and after it state.missing-table tells
-    keys = subject.keys("namespaces", ("Name",))
-    for row in _dangling(subject.columns("jobs", ("Namespace",)), ("Namespace",), keys):
-        yield place_of("jobs", row), f"its namespace {row['Namespace']} is not in the state"
+    if subject.has("namespaces"):  # before 1.0 there are none, and after it state.missing-table tells
+        yield from _reference("jobs", ("Namespace",), "namespaces", ("Name",), "namespace")(subject)
 
 
-def _without(subject: Subject, keys: pd.MultiIndex, wanted: Callable[[dict[str, Any]], bool]) -> Iterator[str]:
-    """Jobs that should have a row elsewhere and have none."""
-    frame = subject.columns("jobs", ("Namespace", "ID", "ParentID", "Stop", "Periodic"))
-    for row in cast("list[dict[str, Any]]", frame.to_dict("records")):
-        if (row["Namespace"], row["ID"]) not in keys and wanted(row):
-            yield place_of("jobs", row)
+def _jobs_without(subject: Subject, table: str, wanted: Callable[[Any, Any, Any], bool]) -> Iterator[str]:
+    """Jobs that should have a row elsewhere, by their ParentID, Stop and Periodic, and have none."""
+    keys = subject.keys(table)
+    for key, *about in subject.keyed("jobs", ("ParentID", "Stop", "Periodic")):
+        if key not in keys and wanted(*about):
+            yield place_of("jobs", key)
 
 
 @check(
@@ -100,14 +94,13 @@ def _without(subject: Subject, keys: pd.MultiIndex, wanted: Callable[[dict[str, 
     "references",
     "A periodic job has no record of its last launch: a server answers 500 and has swapped its state all the same.",
     "use an earlier copy, or take the job out",
+    {"jobs": ("ParentID", "Stop", "Periodic")},
 )
 def periodic_launch(subject: Subject) -> Iterator[Found]:
-    def launches(row: dict[str, Any]) -> bool:
-        periodic, parent = row.get("Periodic"), row.get("ParentID")
-        stopped = row.get("Stop") is True or (isinstance(parent, str) and parent != "")
-        return isinstance(periodic, dict) and bool(periodic.get("Enabled")) and not stopped
+    def launches(parent: Any, stop: Any, periodic: Any) -> bool:
+        return periodic is not None and bool(periodic.Enabled) and not stop and not parent
 
-    for place in _without(subject, subject.keys("periodic_launches", ("Namespace", "ID")), launches):
+    for place in _jobs_without(subject, "periodic_launches", launches):
         yield place, "its last launch is not in the state"
 
 
@@ -119,14 +112,20 @@ def periodic_launch(subject: Subject) -> Iterator[Found]:
     "use an earlier copy",
 )
 def job_summary(subject: Subject) -> Iterator[Found]:
-    keys = subject.keys("job_summaries", ("Namespace", "JobID"))
-    for place in _without(subject, keys, lambda row: True):
-        yield place, "its summary is not in the state"
+    keys = subject.keys("job_summaries")
+    for key in subject.rows("jobs", ("Namespace", "ID")):
+        if key not in keys:
+            yield place_of("jobs", key), "its summary is not in the state"
 
 
-def _named(values: Any) -> Iterable[str]:
-    for value in values if isinstance(values, list) else ():
-        yield str(value.get("Name", "")) if isinstance(value, dict) else str(value)
+def _listed(
+    subject: Subject, table: str, column: str, noun: str, named: Callable[[Any], Any], keys: set[tuple[Any, ...]]
+) -> Iterator[Found]:
+    """What the items of a list name and is not there."""
+    for key, items in subject.keyed(table, (column,)):
+        for name in (named(item) for item in items or () if item is not None):
+            if (name,) not in keys:
+                yield place_of(table, key), f"its {noun} {name} is not in the state"
 
 
 @check(
@@ -135,9 +134,10 @@ def _named(values: Any) -> Iterable[str]:
     "references",
     "A role's policy is not in the state.",
     "it grants nothing: mend the role",
+    {"acl_roles": ("Policies",)},
 )
 def role_policy(subject: Subject) -> Iterator[Found]:
-    yield from _listed(subject, "acl_roles", "Policies", "policy", subject.keys("acl_policies", ("Name",)))
+    yield from _listed(subject, "acl_roles", "Policies", "policy", attrgetter("Name"), subject.keys("acl_policies"))
 
 
 @check(
@@ -146,9 +146,10 @@ def role_policy(subject: Subject) -> Iterator[Found]:
     "references",
     "A token's policy is not in the state.",
     "it grants nothing: mend the token",
+    {"acl_tokens": ("Policies",)},
 )
 def token_policy(subject: Subject) -> Iterator[Found]:
-    yield from _listed(subject, "acl_tokens", "Policies", "policy", subject.keys("acl_policies", ("Name",)))
+    yield from _listed(subject, "acl_tokens", "Policies", "policy", str, subject.keys("acl_policies"))
 
 
 @check(
@@ -157,22 +158,10 @@ def token_policy(subject: Subject) -> Iterator[Found]:
     "references",
     "A token's role is not in the state.",
     "it grants nothing: mend the token",
+    {"acl_tokens": ("Roles",)},
 )
 def token_role(subject: Subject) -> Iterator[Found]:
-    keys = subject.keys("acl_roles", ("ID",))
-    frame = subject.columns("acl_tokens", ("Roles",))
-    for row in frame.to_dict("records") if "Roles" in frame else ():
-        for role in row["Roles"] if isinstance(row["Roles"], list) else ():
-            if isinstance(role, dict) and (role.get("ID"),) not in keys:
-                yield f"table acl_tokens, {row['AccessorID']}", f"its role {role.get('ID')} is not in the state"
-
-
-def _listed(subject: Subject, table: str, column: str, noun: str, keys: pd.MultiIndex) -> Iterator[Found]:
-    frame = subject.columns(table, (column,))
-    for row in cast("list[dict[str, Any]]", frame.to_dict("records")) if column in frame else ():
-        for name in _named(row[column]):
-            if (name,) not in keys:
-                yield place_of(table, row), f"its {noun} {name} is not in the state"
+    yield from _listed(subject, "acl_tokens", "Roles", "role", attrgetter("ID"), subject.keys("acl_roles"))
 
 
 @check(
@@ -181,15 +170,14 @@ def _listed(subject: Subject, table: str, column: str, noun: str, keys: pd.Multi
     "references",
     "A scaling policy's job is not in the state.",
     _SURPRISE,
+    {"scaling_policies": ("Target",)},
 )
 def scaling_policy_job(subject: Subject) -> Iterator[Found]:
-    keys = subject.keys("jobs", ("Namespace", "ID"))
-    frame = subject.columns("scaling_policies", ("ID", "Target"))
-    for row in frame.to_dict("records") if "Target" in frame else ():
-        target = row["Target"] if isinstance(row["Target"], dict) else {}
-        wanted = (target.get("Namespace", "default"), target.get("Job"))
+    keys = subject.keys("jobs")
+    for key, target in subject.keyed("scaling_policies", ("Target",)):
+        wanted = (target.get("Namespace", "default"), target.get("Job")) if target else ("", "")
         if wanted[1] and wanted not in keys:
-            yield f"table scaling_policies, {row['ID']}", f"its job {name_of(wanted)} is not in the state"
+            yield place_of("scaling_policies", key), f"its job {name_of(wanted)} is not in the state"
 
 
 # -- keys
@@ -200,11 +188,11 @@ _KEYSTORE = "keep a server's keystore with the archive, and give it as keystore=
 def _unusable(subject: Subject, wanted: Iterable[str]) -> dict[str, str]:
     """Root keys that are needed and can't be opened, with the reason."""
     try:
-        keyring = Keyring(subject.state.table, subject.keystore)
-    except KeyringError as error:
+        keyring = Keyring(subject.sample.table, subject.keystore)
+    except (KeyringError, RecordError) as error:
         return dict.fromkeys(wanted, str(error))
     reasons = {}
-    for key_id in set(wanted):
+    for key_id in wanted:
         try:
             keyring.key(key_id)
         except KeyringError as error:
@@ -218,15 +206,12 @@ def _unusable(subject: Subject, wanted: Iterable[str]) -> dict[str, str]:
     "references",
     "Variables can't be read after a restore: their root key is neither in the archive nor in the keystore.",
     _KEYSTORE,
+    {"variables": ("KeyID",)},
 )
 def variable_key(subject: Subject) -> Iterator[Found]:
-    frame = subject.columns("variables", ("Namespace", "Path", "KeyID"))
-    if "KeyID" not in frame:
-        return
-    reasons = _unusable(subject, (str(key_id) for key_id in frame["KeyID"]))
-    for key_id, reason in sorted(reasons.items()):
-        count = int((frame["KeyID"] == key_id).sum())
-        yield f"table variables, root key {key_id}", f"{count:,} variables need it, and it {reason}"
+    needed = Counter(name_of((key_id,)) for key_id in subject.column("variables", "KeyID"))
+    for key_id, reason in sorted(_unusable(subject, needed).items()):
+        yield f"table variables, root key {key_id}", f"{needed[key_id]:,} variables need it, and it {reason}"
 
 
 @check(
@@ -235,17 +220,11 @@ def variable_key(subject: Subject) -> Iterator[Found]:
     "references",
     "Workload identities were signed by a root key that is neither in the archive nor in the keystore.",
     _KEYSTORE,
+    {"allocs": ("SigningKeyID",), "nodes": ("IdentitySigningKeyID",)},
 )
 def identity_key(subject: Subject) -> Iterator[Found]:
-    needed: dict[str, int] = {}
-    for table, column in (("allocs", "SigningKeyID"), ("nodes", "IdentitySigningKeyID")):
-        frame = subject.columns(table, ("ID", column))
-        if column in frame:
-            for key_id, count in frame[column].dropna().astype(str).value_counts().to_dict().items():
-                if key_id != "":
-                    needed[str(key_id)] = needed.get(str(key_id), 0) + int(count)
+    signed = [*subject.column("allocs", "SigningKeyID"), *subject.column("nodes", "IdentitySigningKeyID")]
+    needed = Counter(filter(None, signed))
     for key_id, reason in sorted(_unusable(subject, needed).items()):
-        yield (
-            f"root key {key_id}",
-            f"the identities of {needed[key_id]:,} allocations and nodes need it, and it {reason}",
-        )
+        what = f"the identities of {needed[key_id]:,} allocations and nodes need it, and it {reason}"
+        yield f"root key {key_id}", what

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from snapkit.state.report import Finding, Severity
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 #: Where, and what in one sentence.
 Found: TypeAlias = tuple[str, str]
 Run: TypeAlias = "Callable[[Subject], Iterator[Found]]"
+#: Names of columns by table.
+Columns: TypeAlias = Mapping[str, Sequence[str]]
 
 LEVELS = ("archive", "framing", "records", "references")
 REHEARSAL = "rehearsal"  # what takes a real server: cluster/rehearse.py
@@ -30,6 +32,7 @@ class Check:
         title: What it finds, as one sentence.
         advice: What to do, as one sentence.
         run: What finds it; None where that comes up as the container or the stream is read.
+        columns: What it looks at by table, besides key fields, CreateIndex and ModifyIndex.
     """
 
     id: str
@@ -38,6 +41,7 @@ class Check:
     title: str
     advice: str
     run: Run | None = None
+    columns: Columns = field(default_factory=dict)
 
     def finding(self, place: str, message: str, advice: str = "", severity: Severity | None = None) -> Finding:
         """One that it found; advice and severity are the check's own unless given."""
@@ -66,11 +70,25 @@ def declare(check_id: str, severity: Severity, level: str, title: str, advice: s
     CHECKS[check_id] = Check(check_id, severity, level, title, advice)
 
 
-def check(check_id: str, severity: Severity, level: str, title: str, advice: str) -> Callable[[Run], Run]:
-    """Register the function below as a check: the obvious way to add one."""
+def check(
+    check_id: str, severity: Severity, level: str, title: str, advice: str, columns: Columns | None = None
+) -> Callable[[Run], Run]:
+    """Register the function below as a check: the obvious way to add one.
+
+    Of records it sees the key fields, CreateIndex and ModifyIndex, and the columns that it names here.
+    """
 
     def register(run: Run) -> Run:
-        CHECKS[check_id] = Check(check_id, severity, level, title, advice, run)
+        CHECKS[check_id] = Check(check_id, severity, level, title, advice, run, columns or {})
         return run
 
     return register
+
+
+def columns_of(levels: Sequence[str]) -> dict[str, set[str]]:
+    """The columns that the checks of some levels look at, by table."""
+    wanted: dict[str, set[str]] = {}
+    for one in CHECKS.values():
+        for table, names in one.columns.items() if one.level in levels else ():
+            wanted.setdefault(table, set()).update(names)
+    return wanted

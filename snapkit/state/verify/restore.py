@@ -33,7 +33,7 @@ def unknown_type(subject: Subject) -> Iterator[Found]:
     if subject.target is None:
         return
     shown = ".".join(map(str, subject.target))
-    for table, (name, count) in subject.tables().items():
+    for table, (name, count) in subject.tables.items():
         kind = table_type(table)
         assert kind is not None
         if kind.byte not in BY_BYTE:
@@ -71,4 +71,4 @@ def time_table(subject: Subject) -> Iterator[Found]:
 def dropped(subject: Subject) -> Iterator[Found]:
     for table, since in DROPPED.items():
         if subject.target is not None and subject.target >= since and subject.has(table):
-            yield f"table {table}", f"{subject.tables()[table][1]:,} records are dropped on restore"
+            yield f"table {table}", f"{subject.tables[table][1]:,} records are dropped on restore"

@@ -1,38 +1,40 @@
-"""What is verified: the container and the state in it, read once, and columns of its tables on demand."""
+"""What is verified: the container and the state in it, read once."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-import pandas as pd
-
-from snapkit.errors import RecordError
 from snapkit.format.archive import Archive, created_milliseconds
-from snapkit.format.schema import BY_TABLE
+from snapkit.format.records import Tally
+from snapkit.format.schema import BY_TABLE, record_type, type_name
 from snapkit.state.release import parse
 from snapkit.state.snapshot import Snapshot
+from snapkit.state.verify.decoding import Decoding
 
-#: Plain columns that checks look at: read together, as each reading goes through all records of a table.
-USED = {
-    "nodes": ("NodePool", "IdentitySigningKeyID", "StatusUpdatedAt", "CreateIndex", "ModifyIndex"),
-    "jobs": ("Version", "ParentID", "NodePool", "SubmitTime", "CreateIndex", "ModifyIndex"),
-    "job_versions": ("SubmitTime", "CreateIndex", "ModifyIndex"),
-    "evals": ("JobID", "Namespace", "CreateTime", "ModifyTime", "CreateIndex", "ModifyIndex"),
-    "allocs": (
-        *("Namespace", "JobID", "NodeID", "EvalID", "SigningKeyID"),
-        *("CreateTime", "ModifyTime", "CreateIndex", "ModifyIndex"),
-    ),
-    "deployments": ("Namespace", "JobID", "CreateTime", "ModifyTime", "CreateIndex", "ModifyIndex"),
-    "services": ("AllocID", "NodeID", "CreateIndex", "ModifyIndex"),
-    "variables": ("KeyID", "CreateTime", "ModifyTime", "CreateIndex", "ModifyIndex"),
-    "acl_tokens": ("CreateTime", "CreateIndex", "ModifyIndex"),
-    "job_summaries": ("CreateIndex", "ModifyIndex"),
-}
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class State:
+    """What the pass over state.bin found.
+
+    Attributes:
+        types: The type byte of each record, in order.
+        tallies: How many records there are and how many bytes they have, by type byte.
+        sample: The first records of each type and all root keys; None where the pass went no further than framing.
+        decoded: What decoding all records gave; None as before.
+    """
+
+    types: Sequence[int]
+    tallies: Mapping[int, Tally]
+    sample: Snapshot | None = None
+    decoded: Decoding | None = None
 
 
 @dataclass
@@ -41,7 +43,7 @@ class Subject:
 
     Attributes:
         archive: What the pass over the container found.
-        snapshot: The state; None if it could not be framed.
+        framed: The state; None if it could not be framed.
         path: The file, if it is one.
         target: The release to be restored into, such as (1, 6, 2); None for the one that wrote it.
         enterprise: Is the target an Enterprise server?
@@ -50,14 +52,10 @@ class Subject:
         wanted_digest: What it should be.
         against: An earlier snapshot of the same cluster.
         now: When it is, if age matters.
-        unreadable: The tables that hold a record which Nomad's decoder refuses.
-        no_maps: The numbers of records that are no maps; filled by state.field-type, as the next two.
-        too_deep: Of those that are nested too deep.
-        odd_text: Of those with text that is not UTF-8.
     """
 
     archive: Archive
-    snapshot: Snapshot | None = None
+    framed: State | None = None
     path: Path | None = None
     target: tuple[int, ...] | None = None
     enterprise: bool = False
@@ -66,63 +64,68 @@ class Subject:
     wanted_digest: bytes | None = None
     against: Snapshot | None = None
     now: datetime | None = None
-    unreadable: set[str] = field(default_factory=set)
-    no_maps: list[int] = field(default_factory=list)
-    too_deep: list[int] = field(default_factory=list)
-    odd_text: list[int] = field(default_factory=list)
-    _frames: dict[tuple[str, tuple[str, ...]], pd.DataFrame] = field(default_factory=dict)
+    _keys: dict[tuple[str, tuple[str, ...]], set[tuple[Any, ...]]] = field(default_factory=dict)
 
     @property
-    def state(self) -> Snapshot:
+    def state(self) -> State:
         """The state, for checks that run only where there is one."""
-        assert self.snapshot is not None
-        return self.snapshot
+        assert self.framed is not None
+        return self.framed
+
+    @property
+    def sample(self) -> Snapshot:
+        """The first of its records, for checks that run only where records are looked at."""
+        assert self.state.sample is not None
+        return self.state.sample
+
+    @property
+    def decoded(self) -> Decoding:
+        """What decoding its records gave, for checks that run only where records are looked at."""
+        assert self.state.decoded is not None
+        return self.state.decoded
 
     @property
     def created(self) -> datetime | None:
         milliseconds = created_milliseconds(str(self.archive.meta.get("ID", "")))
-        return pd.Timestamp(milliseconds, unit="ms", tz="UTC") if 0 < milliseconds < 2**63 // 10**6 else None
+        try:
+            return _EPOCH + timedelta(milliseconds=milliseconds) if milliseconds else None
+        except OverflowError:
+            return None
 
     @cached_property
     def release(self) -> tuple[int, ...]:
         """The oldest release that can have written it."""
-        low = self.state.meta.version_range.partition(",")[0].lstrip(">=")
+        low = self.sample.meta.version_range.partition(",")[0].lstrip(">=")
         return parse(low) if low[:1].isdigit() else (0,)
 
+    @cached_property
     def tables(self) -> dict[str, tuple[str, int]]:
-        """Nomad's name and the number of records by table."""
-        return {
-            str(row["Table"]): (row["Type"], row["Count"]) for row in self.state.tables.reset_index().to_dict("records")
-        }
+        """Nomad's name and the number of records by table, the largest first."""
+        tallies = sorted(self.state.tallies.items(), key=lambda item: -item[1].bytes)
+        return {record_type(byte).table: (type_name(byte), tally.count) for byte, tally in tallies}
 
     def has(self, table: str) -> bool:
-        return table in self.state.tables.index
+        """Does it hold records of a table?"""
+        return table in self.tables
 
-    def columns(self, table: str, names: Sequence[str]) -> pd.DataFrame:
-        """Some columns of a table, key fields as columns too; those that no record has are left out.
+    def column(self, table: str, name: str) -> list[Any]:
+        """The values of a column, row by row: one that the check has declared, a key field or an index."""
+        columns = self.decoded.columns.get(table)
+        return columns[name] if columns is not None else []
 
-        Empty where the table is, or where a column can't be decoded: another check tells of that.
-        """
-        wanted = (*BY_TABLE[table].key, *names)
-        used = tuple(dict.fromkeys([*BY_TABLE[table].key, *USED.get(table, ())]))
-        read = used if set(wanted) <= set(used) else wanted
-        if (table, read) not in self._frames:
-            self._frames[table, read] = self._read(table, read)
-        frame = self._frames[table, read]
-        return frame[[name for name in dict.fromkeys(wanted) if name in frame]]
-
-    def _read(self, table: str, names: tuple[str, ...]) -> pd.DataFrame:
-        if not self.has(table):
-            return pd.DataFrame(columns=list(dict.fromkeys(names)))
-        try:
-            frame = self.state.table(table, names, reveal=True)
-        except RecordError:
-            return pd.DataFrame(columns=list(dict.fromkeys(names)))
-        frame = frame.reset_index() if BY_TABLE[table].key else frame
-        return frame[[name for name in frame if frame[name].notna().any()]]
-
-    def keys(self, table: str, names: Sequence[str]) -> pd.MultiIndex:
+    def rows(self, table: str, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
         """The values of some columns, row by row."""
-        frame = self.columns(table, names)
-        there = set(names) <= set(frame.columns)
-        return pd.MultiIndex.from_frame((frame if there else pd.DataFrame(columns=list(names)))[list(names)])
+        return zip(*(self.column(table, name) for name in names), strict=True)
+
+    def keyed(self, table: str, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+        """As `rows()`, each with its key (a tuple) ahead."""
+        key = BY_TABLE[table].key
+        keys = self.rows(table, key) if key else ((),) * len(self.column(table, names[0]))
+        return zip(keys, *(self.column(table, name) for name in names), strict=True)
+
+    def keys(self, table: str, names: Sequence[str] = ()) -> set[tuple[Any, ...]]:
+        """All there are of some columns' values, of the key fields by default."""
+        names = tuple(names) or BY_TABLE[table].key
+        if (table, names) not in self._keys:
+            self._keys[table, names] = set(self.rows(table, names))
+        return self._keys[table, names]
