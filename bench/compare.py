@@ -55,17 +55,17 @@ def later(path: Path, target: Path, *, shuffled: bool) -> int:
         nonlocal changed
         yield snapshot.header
         for number, (byte, value) in enumerate(snapshot.raw()):
-            record = unpack(value)
+            differs = number % EVERY == 0 and b"ModifyIndex" in (record := unpack(value))
             if shuffled:
-                record = reordered(record, chosen)
-            if number % EVERY == 0 and isinstance(record, dict) and b"ModifyIndex" in record:
+                record = reordered(unpack(value), chosen)
+            if differs:
                 record[b"ModifyIndex"] += 1
                 for field in (b"StatusDescription", b"Description", b"ClientDescription", b"Name"):
                     if field in record:
                         record[field] = b"changed"
                         break
                 changed += 1
-            yield bytes([byte]) + pack(record)
+            yield bytes([byte]) + (pack(record) if differs or shuffled else bytes(value))
 
     with snapkit.open(path) as snapshot, tempfile.TemporaryFile() as file:
         for piece in state(snapshot):

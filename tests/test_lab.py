@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from snapkit import jupyter
 from snapkit.errors import SnapshotError, SourceError
+from snapkit.jupyter import lab as jupyter
 from snapkit.jupyter import lab_command, lab_environment, prepare_lab, shared
 
 from .cli import failed, fine, run
@@ -65,7 +65,7 @@ def test_what_is_shared_is_in_the_wheel_or_beside_the_package(tmp_path: Path, mo
     assert shared("data") == DATA
     package = tmp_path / "site" / "snapkit"
     package.mkdir(parents=True)
-    monkeypatch.setattr(jupyter, "__file__", str(package / "jupyter.py"))
+    monkeypatch.setattr(jupyter, "__file__", str(package / "jupyter" / "lab.py"))
     with pytest.raises(SourceError, match="data/ is missing"):
         shared("data")
     shutil.copytree(ROOT / "notebooks", package / "_share" / "notebooks")

@@ -109,9 +109,12 @@ def _same(before: Any, after: Any, depth: int) -> bool:
                 return False
         return True
     if type(before) is list:
-        return len(before) == len(after) and all(
-            _same(was, now, depth - 1) for was, now in zip(before, after, strict=True)
-        )
+        if len(before) != len(after):
+            return False
+        for i, was in enumerate(before):  # noqa: SIM110 - a generator takes longer
+            if not _same(was, after[i], depth - 1):
+                return False
+        return True
     return bool(before == after)
 
 

@@ -1,4 +1,4 @@
-"""Where snapkit meets Jupyter. Nothing of Jupyter is imported before it is used."""
+"""JupyterLab on a private copy of the notebooks and their data."""
 
 from __future__ import annotations
 
@@ -6,14 +6,9 @@ import importlib.util
 import os
 import shutil
 import sys
-from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from snapkit.errors import SnapshotError, SourceError
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 SHARED = ("notebooks", "data")
 
@@ -24,7 +19,7 @@ def shared(name: str) -> Path:
     Raises:
         SourceError: It is not there.
     """
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     for folder in (package / "_share" / name, package.parent / name):
         if folder.is_dir():
             return folder
@@ -68,40 +63,5 @@ def lab_command(notebooks: Path, arguments: list[str]) -> list[str]:
 def lab_environment() -> dict[str, str]:
     """The environment that JupyterLab is started in: this one, with our settings ahead (news are off unasked)."""
     path = os.environ.get("JUPYTER_CONFIG_PATH", "")
-    ours = str(Path(__file__).parent / "config")
+    ours = str(Path(__file__).parents[1] / "config")
     return os.environ | {"JUPYTER_CONFIG_PATH": f"{ours}{os.pathsep}{path}" if path else ours}
-
-
-INK = "#808080"  # reads on white and on black
-FILL = "#4c8bf5"
-
-
-def bar_chart(values: pd.Series[Any], title: str) -> Any:
-    """Bars, the first on top, as an SVG picture: no network, both themes, and the same bytes for the same values.
-
-    Args:
-        values: Numbers by label.
-        title: With the unit of the numbers.
-
-    Returns:
-        IPython.display.SVG.
-    """
-    import matplotlib as mpl
-    from IPython.display import SVG
-    from matplotlib.figure import Figure
-
-    style: Any = dict.fromkeys(("text.color", "axes.edgecolor", "ytick.color"), INK)
-    style |= {"svg.hashsalt": "snapkit", "font.size": 9.0}
-    with mpl.rc_context(style):
-        figure = Figure(figsize=(7.5, 0.28 * len(values) + 0.7), layout="constrained")
-        axes = figure.add_subplot()
-        labels = [str(label) for label in values.index]
-        bars = axes.barh(labels[::-1], values.to_numpy(dtype=float)[::-1], color=FILL)
-        axes.bar_label(bars, [f"{value:,.0f}" for value in values.to_numpy(dtype=float)[::-1]], padding=3)
-        axes.set_title(title, loc="left")
-        axes.spines[["top", "right", "bottom"]].set_visible(False)
-        axes.xaxis.set_visible(False)
-        axes.margins(x=0.12)
-        text = StringIO()
-        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return SVG(text.getvalue())  # type: ignore[no-untyped-call]

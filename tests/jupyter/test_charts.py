@@ -1,0 +1,74 @@
+"""Charts: the same bytes for the same values, no network, files by their suffix, and nothing told by colour alone."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pandas as pd
+import pytest
+
+from snapkit.errors import SnapshotError, TargetExistsError
+from snapkit.jupyter import Chart, bar_chart, growth_chart, timeline_chart
+
+TIMES = pd.DatetimeIndex(["2026-11-23T22:00:00Z", "2026-11-23T22:05:00Z", pd.NaT])
+EVENTS = pd.DataFrame(
+    {
+        "Kind": ["job.submitted", "eval.created", "acl_policy.changed"],
+        "Time": TIMES,
+        "TimeEarliest": TIMES.fillna(TIMES[0]),
+        "TimeLatest": TIMES.fillna(TIMES[1]),
+    }
+)
+CHARTS = {
+    "bars": bar_chart(pd.Series([3.0, 12_345.0], index=["allocs", "jobs"]), "Bytes by table"),
+    "timeline": timeline_chart(EVENTS),
+    "growth": growth_chart(pd.DataFrame({"allocs": [1, 2], "jobs": [3, 3]}, index=TIMES[:2]), "Bytes by table"),
+    "nothing": timeline_chart(EVENTS.head(0)),
+}
+
+
+@pytest.fixture(params=CHARTS)
+def chart(request: pytest.FixtureRequest) -> Chart:
+    return CHARTS[request.param]
+
+
+def test_a_picture_is_svg_that_loads_nothing(chart: Chart) -> None:
+    text = chart._repr_svg_()
+    root = ET.fromstring(text)
+    assert root.tag.endswith("svg")
+    addresses = set(re.findall(r"https?://[^\s\"<]+", text))
+    assert {a.split("/")[2] for a in addresses} <= {"www.w3.org", "purl.org", "creativecommons.org"}  # names, not links
+
+
+def test_a_picture_has_the_same_bytes_each_time(chart: Chart) -> None:
+    assert chart._repr_svg_() == chart._repr_svg_()
+
+
+def test_what_a_picture_shows_is_in_its_words() -> None:
+    def words(name: str) -> str:
+        return " ".join(re.findall(r"<!-- (.*?) -->", CHARTS[name]._repr_svg_()))
+
+    assert "12,345" in words("bars")
+    assert "Bytes by table" in words("bars")
+    assert all(kind in words("timeline") for kind in EVENTS["Kind"])
+    assert "allocs" in words("growth")
+    assert "jobs" in words("growth")
+
+
+@pytest.mark.parametrize(("name", "begins"), [("a.svg", b"<?xml"), ("a.PNG", b"\x89PNG")])
+def test_a_file_is_what_its_suffix_says(tmp_path: Path, name: str, begins: bytes) -> None:
+    path = tmp_path / name
+    CHARTS["bars"].save(path)
+    assert path.read_bytes().startswith(begins)
+    assert path.stat().st_mode & 0o777 == 0o600
+    with pytest.raises(TargetExistsError):
+        CHARTS["bars"].save(path)
+    CHARTS["growth"].save(path, overwrite=True)
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SnapshotError, match=r"call it \.svg or \.png"):
+        CHARTS["bars"].save(tmp_path / "a.gif")
+    assert not list(tmp_path.iterdir())
