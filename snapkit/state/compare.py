@@ -88,6 +88,28 @@ class Changed:
         return self.kind.table in _BOOKKEEPING or (self.change == "changed" and all(self.noise))
 
 
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What a job was submitted with: as it stands in the earlier snapshot, and in the later.
+
+    Attributes:
+        key: Namespace and ID of the job.
+        versions: Of the job, earlier and later.
+        before: The job's file, and after it the variables that were given with it, a line each.
+        after: The same of the later version.
+    """
+
+    key: tuple[Any, ...]
+    versions: tuple[int, int]
+    before: str
+    after: str
+
+    @property
+    def diff(self) -> str:
+        """A unified diff."""
+        return _unified(self.before, self.after)
+
+
 def compare(
     a: Source | Snapshot,
     b: Source | Snapshot,
@@ -122,7 +144,8 @@ def compare(
         opened = next((side.mask for side in (a, b) if isinstance(side, Snapshot)), masker())
         mask = None if reveal else masker(key) if key is not None else opened
         objects = tuple(found for name in _tables(old, new, tables) for found in _compare_table(name, old, new))
-        return Changes(old.meta, new.meta, objects, tuple(_notes(old, new, objects)), noise, mask)
+        notes = tuple(_notes(old, new, objects))
+        return Changes(old.meta, new.meta, objects, notes, tuple(_sources(old, new, objects)), noise, mask)
 
 
 def _tables(a: Snapshot, b: Snapshot, wanted: Iterable[str] | None) -> list[str]:
@@ -158,6 +181,31 @@ def _compare_table(name: str, a: Snapshot, b: Snapshot) -> Iterator[Changed]:
     for key, packed in new.items():
         if key not in old:
             yield Changed(kind, key, "added", None, bytes(packed))
+
+
+def _sources(a: Snapshot, b: Snapshot, objects: Iterable[Changed]) -> Iterator[Sources]:
+    """Of the jobs that have another version: what they were submitted with, where both snapshots have it."""
+    for item in objects:
+        versions = [
+            _value(change) for field in item.fields if field.path == "Version" for change in (field.before, field.after)
+        ]
+        if item.kind.table == "jobs" and len(versions) == 2:
+            files = [_source(side, (*item.key, version)) for side, version in zip((a, b), versions, strict=True)]
+            if files[0] is not None and files[1] is not None and files[0] != files[1]:
+                yield Sources(item.key, (versions[0], versions[1]), files[0], files[1])
+
+
+def _source(snapshot: Snapshot, key: tuple[Any, ...]) -> str | None:
+    try:
+        submission = snapshot.get("job_submissions", *key, reveal=True)
+    except NotInSnapshotError:
+        return None  # before 1.6.6 there are none, and a submission that is too large is not kept
+    if not isinstance(submission, dict) or not isinstance(submission.get("Source"), str):
+        return None
+    flags = submission.get("VariableFlags")
+    given = sorted(flags.items()) if isinstance(flags, dict) else ()
+    lines = [submission["Source"], *(f"-var {name}={value}" for name, value in given), submission.get("Variables")]
+    return "".join(f"{str(line).rstrip()}\n" for line in lines if line)
 
 
 def _noise(name: str, found: Sequence[FieldChange]) -> Iterator[str]:
@@ -252,12 +300,20 @@ class Changes:
     """
 
     def __init__(
-        self, a: Meta, b: Meta, objects: Sequence[Changed], found: tuple[Finding, ...], noise: bool, mask: Mask
+        self,
+        a: Meta,
+        b: Meta,
+        objects: Sequence[Changed],
+        found: tuple[Finding, ...],
+        sources: tuple[Sources, ...],
+        noise: bool,
+        mask: Mask,
     ) -> None:
         self.a = a
         self.b = b
         self.found = found
         self._all = objects
+        self._sources = sources
         self._noise = noise
         self._mask = mask
         self._objects = [item for item in objects if noise or not item.is_noise]
@@ -331,6 +387,31 @@ class Changes:
         return self._fields_frame.copy()
 
     @property
+    def sources(self) -> pd.DataFrame:
+        """What people submitted (the job's file, and the variables given with it), of jobs with another version.
+
+        Returns:
+            Table (str; jobs), Key (object; tuples), Before and After (Int64; versions), Added and Removed (Int64;
+            lines), Diff (str; a unified diff; "" unless secrets are revealed, as what is submitted may hold some).
+        """
+        rows = []
+        for source in self._sources:
+            lines = source.diff.splitlines()
+            rows.append(
+                {
+                    "Table": "jobs",
+                    "Key": source.key,
+                    "Before": source.versions[0],
+                    "After": source.versions[1],
+                    "Added": sum(line.startswith("+") for line in lines),
+                    "Removed": sum(line.startswith("-") for line in lines),
+                    "Diff": source.diff if self._mask is None else "",
+                }
+            )
+        frame = _frame(("Table", "Key", "Before", "After", "Added", "Removed", "Diff"), rows)
+        return frame.astype(dict.fromkeys(("Before", "After", "Added", "Removed"), "Int64"))
+
+    @property
     def noise(self) -> pd.DataFrame:
         """What was set apart: the objects that have only grown older.
 
@@ -392,6 +473,7 @@ class Changes:
             ],
             "objects": _rows(self._objects_frame),
             "fields": _rows(self._fields_frame),
+            "sources": _rows(self.sources),
         }
 
     def to_text(self) -> str:
@@ -407,9 +489,18 @@ class Changes:
             sign = {"added": "+", "removed": "-", "changed": "~"}[item.change]
             name = _called(item, self._mask)
             yield plain(f"{sign} {item.kind.table} {_name_of(item.key)}" + (f" ({name})" if name else ""))
-            for row in _field_rows(item, self._mask, self._noise):
+            for row in self._rows(item):
                 yield from _field_lines(row)
         yield self.headline
+
+    def _rows(self, item: Changed) -> Iterator[dict[str, Any]]:
+        """What is shown of an object: its fields, and of a job the file that it was submitted with."""
+        yield from _field_rows(item, self._mask, self._noise)
+        for row in self.sources.to_dict("records") if item.kind.table == "jobs" else ():
+            if row["Key"] == item.key:
+                told = f"{row['Added']} lines added, {row['Removed']} removed; shown if secrets are revealed"
+                path = f"what was submitted (version {row['Before']} to {row['After']})"
+                yield {"Path": path, "Change": "told", "Diff": row["Diff"], "told": ["", told]}
 
     def to_html(self) -> str:
         """As a page by itself that loads nothing: for people who have no Jupyter."""
@@ -443,7 +534,7 @@ class Changes:
     def _cells(self, item: Changed) -> list[str]:
         name = _called(item, self._mask)
         label = escaped(_name_of(item.key)) + (f"<br><small>{escaped(name)}</small>" if name else "")
-        rows = [_field_html(row) for row in _field_rows(item, self._mask, self._noise)]
+        rows = [_field_html(row) for row in self._rows(item)]
         colour = _COLOURS[item.change]
         change = f'<b style="color:{colour};white-space:nowrap">{item.change}</b>'
         return [change, f'<span style="white-space:nowrap">{escaped(item.kind.table)}</span>', label, "".join(rows)]
@@ -529,8 +620,11 @@ def _shown(packed: bytes | None, kind: RecordType, mask: Mask) -> Any:
 
 def _text_diff(before: Any, after: Any) -> str:
     """A unified diff of text that people wrote in lines; "" of anything else."""
-    if not (isinstance(before, str) and isinstance(after, str) and ("\n" in before or "\n" in after)):
-        return ""
+    in_lines = isinstance(before, str) and isinstance(after, str) and ("\n" in before or "\n" in after)
+    return _unified(before, after) if in_lines else ""
+
+
+def _unified(before: str, after: str) -> str:
     lines = difflib.unified_diff(before.splitlines(), after.splitlines(), "before", "after", lineterm="", n=2)
     return "\n".join(islice(lines, 2, None))  # without the names
 
@@ -569,6 +663,8 @@ def _field_lines(row: Mapping[str, Any]) -> Iterator[str]:
         yield plain(f"    {row['Path']}:")
         for line in row["Diff"].splitlines():
             yield f"      {plain(line)}"
+    elif row["Change"] == "told":
+        yield plain(f"    {row['Path']}: {after}")
     elif row["Change"] in ("changed", "moved"):
         yield plain(f"    {row['Path']}: {'order ' if row['Change'] == 'moved' else ''}{before} -> {after}")
     else:

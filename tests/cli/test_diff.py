@@ -75,7 +75,7 @@ def test_one_side_may_come_from_standard_input() -> None:
 
 def test_json_has_all_of_it() -> None:
     document = json.loads(differs("--json", TUESDAY, WEDNESDAY))
-    assert list(document) == ["schema", "a", "b", "same", "findings", "summary", "objects", "fields"]
+    assert list(document) == [*("schema", "a", "b", "same", "findings", "summary", "objects", "fields", "sources")]
     assert document["b"]["index"] == 148
     assert {"Table": "acl_policies", "Added": 0, "Removed": 0, "Changed": 1, "Noise": 0} in document["summary"]
     [token] = [item for item in document["objects"] if item["Table"] == "acl_tokens"]

@@ -372,3 +372,29 @@ def test_a_state_of_another_release_has_fields_of_its_own_that_are_no_change() -
     a = forge.archive(forge.state(forge.record(1, record)))
     b = forge.archive(forge.state(forge.record(1, record | {"UI": None, "NodePool": "", "VersionTag": None})))
     assert len(compare(a, b)) == 0
+
+
+# -- what people wrote
+
+
+def test_what_was_submitted_is_compared_as_text() -> None:
+    changes = compare(day("monday"), day("tuesday"), reveal=True)
+    [row] = changes.sources.to_dict("records")
+    assert (row["Key"], row["Before"], row["After"], row["Added"], row["Removed"]) == (("shop", "web"), 0, 2, 2, 1)
+    assert [line for line in row["Diff"].splitlines() if line[0] in "+-"] == [
+        "--var replicas=3",
+        "+-var image=shop%2Fweb%3A1.5.0",
+        "+-var replicas=4",
+    ]
+    assert "what was submitted (version 0 to 2):\n" in changes.to_text()
+    masked = compare(day("monday"), day("tuesday"))
+    assert masked.sources["Diff"].to_list() == [""]
+    assert (
+        "what was submitted (version 0 to 2): 2 lines added, 1 removed; shown if secrets are revealed"
+        in masked.to_text()
+    )
+    assert masked.to_json()["sources"][0]["Added"] == 2
+
+
+def test_there_is_no_source_before_nomad_kept_any() -> None:
+    assert len(compare(path_of("v0.12.12/monday"), path_of("v0.12.12/tuesday")).sources) == 0
