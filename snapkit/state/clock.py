@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import operator
 from bisect import bisect_right
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -121,7 +121,7 @@ class Clock:
         order = np.lexsort((time, position))
         # One entry is one moment. Of the times that records of one index have, the latest is nearest to it: a stamp is
         # taken before it, and what this entry did not stamp kept an older one.
-        moments = order[np.append(np.diff(position[order]) > 0, [True] * bool(len(order)))]
+        moments = order[np.diff(position[order], append=NAT) != 0]
         kept = moments[longest_run(time[moments])]
         self._position, self._time = position[kept], time[kept]
         self._earliest = np.maximum.accumulate(time[kept] - tolerance[kept])
@@ -134,12 +134,11 @@ class Clock:
         self._neighbours = position[neighbours], time[neighbours], wrong[neighbours]
 
     @classmethod
-    def of(cls, *snapshots: Snapshot, without: Collection[str] = ()) -> Clock:
+    def of(cls, *snapshots: Snapshot) -> Clock:
         """A clock of all that these snapshots of one cluster tell.
 
         Args:
             snapshots: Open, in any order.
-            without: Tables whose records are not to be used.
 
         Raises:
             RecordError: A value that it needs is not of its field's type.
@@ -147,7 +146,7 @@ class Clock:
         frames = [_pairs([], [], [], "", "")]
         for snapshot in snapshots:
             frames += _frame_of(snapshot)
-            frames += [pairs_of(snapshot, stamp) for stamp in STAMPS if stamp.table not in without]
+            frames += [pairs_of(snapshot, stamp) for stamp in STAMPS]
         return cls(pd.concat([frame for frame in frames if len(frame)] or frames, ignore_index=True))
 
     @property

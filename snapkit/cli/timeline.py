@@ -1,0 +1,153 @@
+"""timeline: what happened, and when, by one snapshot or several of a cluster."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from snapkit.cli.app import app
+from snapkit.cli.inputs import FILE, Json, expanded, opened, require_free
+from snapkit.cli.output import draw, grid, one_line, print_json, printable, show_frame
+from snapkit.errors import SnapshotError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pandas as pd
+
+    from snapkit.state.snapshot import Snapshot
+
+
+@app.command()
+def timeline(
+    files: Annotated[list[str], typer.Argument(help=f"Of one cluster, in any order. {FILE}", metavar="FILE...")],
+    kind: Annotated[
+        list[str] | None, typer.Option("--kind", help="Only this kind, such as job.submitted, job or 'acl_*'.")
+    ] = None,
+    table: Annotated[list[str] | None, typer.Option("--table", help="Only what records of this table tell.")] = None,
+    job: Annotated[list[str] | None, typer.Option("--job", help="Only this job, such as web or 'web*'.")] = None,
+    node: Annotated[list[str] | None, typer.Option("--node", help="Only this node: its name or ID.")] = None,
+    since: Annotated[str | None, typer.Option(help="Only what may have been at this time or later.")] = None,
+    until: Annotated[str | None, typer.Option(help="Only what may have been at this time or earlier.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Rows to show; 0 for all. Default: 50 on a terminal.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write to a file.", metavar="FILE")] = None,
+    format_: Annotated[
+        Literal["csv", "jsonl", "parquet"] | None,
+        typer.Option(
+            "--format", help="Of the file. Default: by its suffix. csv and jsonl are as Timesketch takes them."
+        ),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+    json_: Json = False,
+) -> None:
+    """Everything that can be dated, in order of time (UTC). Several snapshots narrow the windows and tell of deletions.
+
+    What has no time of its own is dated by its Raft index: it happened between two moments. --kind, --table, --job and
+    --node may be repeated.
+    """
+    if format_ is not None and output is None:
+        raise SnapshotError("needs --output", "--format", "name a file, or take --json")
+    if output is not None:
+        require_free([output], overwrite)
+    first, last = _moment(since, "--since"), _moment(until, "--until")
+    sources, unread = expanded(files)
+    if unread:
+        raise SnapshotError("matches no file", unread[0].source, "check the pattern")
+    if sources.count("-") > 1:
+        raise SnapshotError("can be read once", "standard input", "save the snapshots as files")
+    with ExitStack() as stack:
+        snapshots = [stack.enter_context(opened(source)) for source in sources]
+        found = _found(snapshots, kind or (), table or (), job or (), node or (), first, last)
+    if output is not None:
+        _write(found.head(limit) if limit else found, output, format_, overwrite, json_)
+    elif json_:
+        show_frame(found, True, limit)
+    else:
+        _show(found, limit)
+
+
+def _found(
+    snapshots: Sequence[Snapshot],
+    kinds: Sequence[str],
+    tables: Sequence[str],
+    jobs: Sequence[str],
+    nodes: Sequence[str],
+    since: pd.Timestamp | None,
+    until: pd.Timestamp | None,
+) -> pd.DataFrame:
+    from snapkit.state.clock import Clock
+    from snapkit.state.timeline import select
+    from snapkit.state.timeline import timeline as timeline_of
+
+    for table in tables:
+        snapshots[0].columns(table)  # so that a wrong name is told
+    named = {
+        str(row.ID): str(row.Name) for s in snapshots for row in s.table("nodes", ["Name"]).reset_index().itertuples()
+    }
+    wanted = [identity for identity, name in named.items() if name in nodes] + [
+        n for n in nodes if n not in named.values()
+    ]
+    clock = Clock.of(*snapshots)
+    found = timeline_of(*snapshots, clock=clock)
+    if clock.note:
+        print(f"snapkit: note: {one_line(clock.note)}", file=sys.stderr)
+    return select(found, kinds=kinds, tables=tables, jobs=jobs, nodes=wanted, since=since, until=until)
+
+
+def _moment(text: str | None, option: str) -> pd.Timestamp | None:
+    import pandas as pd
+
+    if text is None:
+        return None
+    try:
+        moment = pd.Timestamp(text)
+        return moment.tz_localize("UTC") if moment.tz is None else moment.tz_convert("UTC")
+    except (ValueError, TypeError, AttributeError) as error:  # NaT has no zone
+        advice = "give one such as 2026-11-24 or 2026-11-24T08:00:00Z"
+        raise SnapshotError(f"is no time {text!r:.40}", option, advice) from error
+
+
+def _write(found: pd.DataFrame, output: Path, form: str | None, overwrite: bool, json_: bool) -> None:
+    from snapkit.state.timeline import write
+
+    write(found, output, format=form, overwrite=overwrite)
+    if json_:
+        print_json({"Path": str(output), "Events": len(found)})
+    else:
+        print(f"{one_line(str(output))}: {len(found):,} events")
+
+
+def _show(found: pd.DataFrame, limit: int | None) -> None:
+    limit = (50 if sys.stdout.isatty() else 0) if limit is None else limit
+    shown = found.head(limit) if limit else found
+    rows = grid("When (UTC)", "Kind", "What", "Index", right=(3,))
+    for event in shown.to_dict("records"):
+        index = "" if event["Index"] is None or event["Index"] != event["Index"] else str(event["Index"])
+        rows.add_row(_when(event), event["Kind"], printable(one_line(event["Message"])), index)
+    if len(shown):
+        draw(rows)
+    left = f", {len(shown):,} shown (--limit 0 for all)" if len(shown) < len(found) else ""
+    print(f"{len(found):,} events{left}")
+
+
+def _when(event: Mapping[Any, Any]) -> str:
+    """A moment, or the two that it was between; of one day, the day once."""
+    import pandas as pd
+
+    if pd.notna(event["Time"]):
+        return _shown(event["Time"])
+    earliest, latest = event["TimeEarliest"], event["TimeLatest"]
+    if pd.isna(earliest):
+        return f"before {_shown(latest)}" if pd.notna(latest) else "unknown"
+    if pd.isna(latest):
+        return f"after {_shown(earliest)}"
+    same_day = earliest.date() == latest.date()
+    return f"{_shown(earliest)} to {_shown(latest)[11:] if same_day else _shown(latest)}"
+
+
+def _shown(moment: pd.Timestamp) -> str:
+    return str(moment.tz_localize(None).isoformat(" ", "milliseconds"))
