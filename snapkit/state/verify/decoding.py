@@ -89,15 +89,18 @@ class Decoding:
             kind = BY_BYTE[byte]
             table = self._tables[byte] = _Table(kind, self._wanted.get(kind.table, ()), records[0])
             self.columns[kind.table] = table.columns
-        rows: list[tuple[Any, ...] | None] = []
+        values: list[Any] = []  # row by row, and no tuples, which would be work for Python's gc
         remaining = iter(records)
-        while len(rows) < len(records):
+        done = 0
+        while done < len(records):
             try:
                 for row in map(table.row, map(table.decode, remaining)):
-                    rows.append(row)
+                    values.extend(row)
+                    done += 1
             except _ERRORS as error:
-                rows.append(self._mended(table, number + len(rows), records[len(rows)], error))
-        table.add(rows)
+                values.extend(self._mended(table, number + done, records[done], error))
+                done += 1
+        table.add(values)
 
     def _take_time_table(self, number: int, record: memoryview) -> None:
         kind = BY_BYTE[TIME_TABLE]
@@ -107,8 +110,8 @@ class Decoding:
         except _ERRORS as error:
             self._refuse(kind, number, error)
 
-    def _mended(self, table: _Table, number: int, record: memoryview, error: Exception) -> tuple[Any, ...] | None:
-        """The row of a record that does not decode as it stands; None if it has none. Tells of what is wrong with it.
+    def _mended(self, table: _Table, number: int, record: memoryview, error: Exception) -> tuple[Any, ...]:
+        """The row of a record that does not decode as it stands; empty if it has none. Tells of what is wrong with it.
 
         What a server takes all the same: text that is not UTF-8, and bytes of the new msgpack spec for text.
         """
@@ -130,7 +133,7 @@ class Decoding:
             if not _is_map(record):
                 self.refused.add(kind.table)
                 self._tell("state.not-a-map", kind, number, "it is no map of fields")
-                return None
+                return ()
             self._refuse(kind, number, final)
         except ValueError:  # it is nested deeper than msgpack writes, outside the fields that are known
             if isinstance(error, UnicodeDecodeError):
@@ -160,16 +163,17 @@ class _Table:
         self.decode: Callable[[Buffer], Any] = decoder(kind.struct, first).decode
         self.row: Callable[[Any], tuple[Any, ...]] = _reader(names, [n for n in known if known[n].type.kind == "time"])
 
-    def add(self, rows: Iterable[tuple[Any, ...] | None]) -> None:
-        for column, values in zip(self.columns.values(), zip(*filter(None, rows), strict=True), strict=False):
-            column.extend(values)
+    def add(self, values: Sequence[Any]) -> None:
+        """Add rows, given value by value."""
+        for at, column in enumerate(self.columns.values()):
+            column.extend(values[at :: len(self.columns)])
 
-    def readable(self, record: Buffer) -> tuple[Any, ...] | None:
-        """As much of a row as can be read of a record that is refused; None if it can't be taken apart."""
+    def readable(self, record: Buffer) -> tuple[Any, ...]:
+        """As much of a row as can be read of a record that is refused; empty if it can't be taken apart."""
         try:
             packed = split_map(record)
         except RecordError:
-            return None
+            return ()
         return tuple(_readable(packed.get(name, NIL), fields(self.kind.struct)[name].type) for name in self.columns)
 
 

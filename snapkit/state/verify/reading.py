@@ -166,7 +166,7 @@ class _Cutter:
         """Hand records on that lie in a piece of the state from `offset` on; they begin and end at `bounds`."""
         at = 0
         for byte, run in groupby(self._index.types[self._cut : self._cut + len(bounds) - 1]):
-            following = at + sum(1 for _ in run)
+            following = at + len(list(run))
             starts = [bound - offset + 1 for bound in bounds[at:following]]
             ends = [bound - offset for bound in bounds[at + 1 : following + 1]]
             self._take(byte, self._cut, Records(state, starts, ends))
