@@ -47,7 +47,7 @@ def sizes(snapshot: Snapshot, by: By = "table") -> pd.DataFrame:
             - `group`: Namespace, Job, Group: allocations by their task group, jobs taken apart into their groups.
             - `field`: Table, Path: the fields of all records, lists as `[]` and keys of maps that are no field names
               as `*`: `Job.TaskGroups[].Tasks[].Env`; the records themselves have the path "".
-            - `object`: Table, Key (tuples).
+            - `object`: none; there are columns Table and Key (object; tuples) instead.
 
     Returns:
         Count (Int64; records, of `group` also parts of records, of `field` values), Bytes (Int64), Share (Float64;
@@ -65,7 +65,7 @@ def sizes(snapshot: Snapshot, by: By = "table") -> pd.DataFrame:
     other = {"field": _by_field, "object": _by_object}.get(by)
     frame = other(snapshot) if other else _by_label(snapshot, by)
     frame["Share"] = frame["Bytes"].astype("Float64") / snapshot.meta.size
-    return frame.sort_values("Bytes", ascending=False, kind="stable")
+    return frame.sort_values("Bytes", ascending=False, kind="stable", ignore_index=by == "object")
 
 
 def growth(before: Snapshot, after: Snapshot, by: By = "table") -> pd.DataFrame:
@@ -77,17 +77,28 @@ def growth(before: Snapshot, after: Snapshot, by: By = "table") -> pd.DataFrame:
         by: As of `sizes()`.
 
     Returns:
-        The index of `sizes()`; CountBefore, CountAfter, BytesBefore, BytesAfter, Growth (Int64; Growth is in bytes).
+        The index (of `object` the columns) of `sizes()`; CountBefore, CountAfter, BytesBefore, BytesAfter, Growth
+        (Int64; Growth is in bytes).
         What only one has, counts as 0 in the other.
 
     Raises:
         SnapshotError: As of `sizes()`.
     """
-    two = [sizes(snapshot, by)[["Count", "Bytes"]] for snapshot in (before, after)]
-    frame = two[0].join(two[1], how="outer", lsuffix="Before", rsuffix="After").fillna(0)
+    two = [sizes(snapshot, by) for snapshot in (before, after)]
+    objects: dict[tuple[str, Any], int] = {}  # to their numbers, which pandas can merge by
+    if by == "object":
+        for frame in two:
+            pairs = zip(frame.pop("Table"), frame.pop("Key"), strict=True)
+            frame.index = pd.Index([objects.setdefault(pair, len(objects)) for pair in pairs], dtype="int64")
+        two = [frame.groupby(level=0).sum() for frame in two]  # the same key may stand twice
+    first, last = (frame[["Count", "Bytes"]] for frame in two)
+    frame = first.merge(last, how="outer", left_index=True, right_index=True, suffixes=("Before", "After")).fillna(0)
     frame["Growth"] = frame["BytesAfter"] - frame["BytesBefore"]
     columns = ["CountBefore", "CountAfter", "BytesBefore", "BytesAfter", "Growth"]
-    return frame[columns].astype("Int64").sort_values("Growth", ascending=False, kind="stable")
+    frame = frame[columns].astype("Int64")
+    if by == "object":
+        frame = pd.concat([_pairs(list(objects)), frame.sort_index()], axis="columns")
+    return frame.sort_values("Growth", ascending=False, kind="stable", ignore_index=by == "object")
 
 
 def duplication(snapshot: Snapshot) -> pd.DataFrame:
@@ -244,23 +255,23 @@ def _by_group(kind: RecordType, jobs: Sequence[Buffer], frame: pd.DataFrame) -> 
 
 
 def _by_object(snapshot: Snapshot) -> pd.DataFrame:
-    tables: list[str] = []
-    keys: list[tuple[Any, ...]] = []
+    pairs: list[tuple[str, Any]] = []
     bytes_: list[int] = []
     first = snapshot.type_bytes[:1]
     for table in snapshot.tables.index:
         lengths = snapshot.record_bytes(table)
         if first and record_type(first[0]).table == table:
             lengths.iloc[0] += len(snapshot.header)
-        tables += [table] * len(lengths)
-        bytes_ += lengths.tolist()
         parts = len(BY_TABLE[table].key) if table in BY_TABLE else 0
-        keys += [() if parts == 0 else key if parts > 1 else (key,) for key in lengths.index]
-    index = pd.MultiIndex.from_arrays(
-        [pd.array(tables, "str"), pd.Series(keys, dtype="object")], names=["Table", "Key"]
-    )
-    counts = pd.array([1] * len(tables), dtype="Int64")
-    return pd.DataFrame({"Count": counts, "Bytes": pd.array(bytes_, dtype="Int64")}, index=index)
+        pairs += [(table, () if parts == 0 else key if parts > 1 else (key,)) for key in lengths.index]
+        bytes_ += lengths.tolist()
+    return _pairs(pairs).assign(Count=pd.array([1] * len(pairs), "Int64"), Bytes=pd.array(bytes_, "Int64"))
+
+
+def _pairs(pairs: Sequence[tuple[str, Any]]) -> pd.DataFrame:
+    """Table and Key of some objects."""
+    tables = pd.array([table for table, _ in pairs], dtype="str")
+    return pd.DataFrame({"Table": tables, "Key": pd.Series([key for _, key in pairs], dtype="object")})
 
 
 # -- by field
