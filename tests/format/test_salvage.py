@@ -18,10 +18,10 @@ import pytest
 
 from snapkit.errors import ArchiveError, LimitError, RecordError, SnapshotError, SourceError
 from snapkit.format import archive as container
-from snapkit.format import salvage as salvaging
 from snapkit.format.archive import Archive, Limits
 from snapkit.format.records import Framer
 from snapkit.format.salvage import Gap, Salvage, held, salvage
+from snapkit.format.salvage.scanner import Scanner
 from snapkit.format.schema import BY_BYTE, STREAM_ORDER
 from tests import forge
 
@@ -315,7 +315,7 @@ def test_all_is_had_where_the_state_is_whole(data: bytes) -> None:
 @pytest.mark.parametrize("name", ARCHIVES)
 def test_no_true_record_is_held_for_implausible(name: str) -> None:
     _, state, whole = original(name)
-    (run,) = salvaging._Scanner(memoryview(state), len(state), Limits(), True).runs()
+    (run,) = Scanner(memoryview(state), len(state), Limits(), True).runs()
     assert (run.why, len(run.types)) == ("end", len(whole))
     assert [byte for byte in dict.fromkeys(run.types) if byte in STREAM_ORDER] == [
         byte for byte in STREAM_ORDER if byte in run.types
@@ -326,7 +326,7 @@ def test_no_true_record_is_held_for_implausible(name: str) -> None:
 def test_each_record_is_found_again_by_itself(name: str) -> None:
     """From just behind the start of each, the next one is found, and nothing between the two."""
     _, state, whole = original(name)
-    scanner = salvaging._Scanner(memoryview(state), len(state), Limits(), True)
+    scanner = Scanner(memoryview(state), len(state), Limits(), True)
     starts = list(accumulate(map(len, whole), initial=1))
     for here, following in pairwise(starts[:60]):
         assert scanner._again(here + 1) == following
