@@ -8,6 +8,7 @@ import html
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -24,10 +25,12 @@ from snapkit.format.salvage import Salvage, held
 from snapkit.format.salvage import salvage as salvage_from
 from snapkit.format.schema import TIME_TABLE, TYPES, RecordType, Type, fields, record_type, table_type, type_name
 from snapkit.format.values import Buffer, Leaf, Mask, pick, split_list, to_json, unpack, walk
+from snapkit.state.keyring import report as keyring_report
+from snapkit.state.keyring import unlock
 from snapkit.state.keys import keys
 from snapkit.state.release import version_range
 from snapkit.state.search import Pattern, Searcher, query
-from snapkit.state.secrets import masker, unlock
+from snapkit.state.secrets import masker
 from snapkit.state.store import Store
 from snapkit.state.tables import Rows, to_frame
 
@@ -518,6 +521,27 @@ class Snapshot:
             WrongKeyError: A variable or key does not open: altered, or of another cluster.
         """
         return unlock(self.table, keystore)
+
+    def keyring(self, keystore: str | os.PathLike[str] | None = None, now: datetime | None = None) -> pd.DataFrame:
+        """Every root key that there is or that something needs: how it stands, and what uses it. No key is shown.
+
+        Args:
+            keystore: As `unlock()`.
+            now: When it is; by default when the snapshot was taken.
+
+        Returns:
+            Index KeyID (str); State (str; active, inactive, rekeying, prepublished), CreateTime (datetime64[ns,
+            UTC]), Age (timedelta64[ns]), Providers (str; those that wrap it, by their names in the servers'
+            configuration), Places (str; where that was found: the state, files), Material (str; `here`: it opens by
+            what is here, `external`: a KMS opens it, `damaged`: it does not open, `missing`), Variables, Allocs, Nodes
+            (Int64; how many are sealed or signed by it), Orphaned (str; `unused`: by nothing, nor is it for what
+            comes, `missing`: it is needed, and there is nothing that opens; else empty).
+
+        Raises:
+            SourceError: The keystore can't be read.
+            KeyringError: A key is not as Nomad writes it.
+        """
+        return keyring_report(self, keystore, now)
 
     # -- as bytes
 

@@ -24,7 +24,8 @@ from snapkit.errors import RecordError, SnapshotError, SourceError
 from snapkit.format.schema import BY_TABLE, SECRETS, TYPES, Type, fields
 from snapkit.state.edit import edited
 from snapkit.state.export import export
-from snapkit.state.secrets import ExternalKeyError, Keyring, KeyringError, MissingKeyError, WrongKeyError, masker
+from snapkit.state.keyring import ExternalKeyError, Keyring, KeyringError, MissingKeyError, WrongKeyError
+from snapkit.state.secrets import masker
 
 from ..conftest import ARCHIVES, DATA, ORACLES, path_of
 from . import samples
@@ -63,6 +64,11 @@ PLACES = [
     "WrappedKey.KeyEncryptionKey",
     "v2.BlobInfo.Plaintext",
     "v2.KeyInfo.Key",
+    "CSIMountOptions.MountFlags",
+    "ConsulHTTPHeaderModifiers.Add",
+    "ConsulHTTPHeaderModifiers.Set",
+    "OIDCClientAssertion.ExtraHeaders",
+    "ServiceCheck.Body",
 ]
 CANARY = "canary"
 

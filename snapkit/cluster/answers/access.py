@@ -21,7 +21,7 @@ from snapkit.cluster.answers.core import (
 )
 from snapkit.errors import NotInSnapshotError
 from snapkit.state.acl import RulesError
-from snapkit.state.secrets import Keyring, KeyringError
+from snapkit.state.keyring import Keyring, KeyringError
 
 VARIABLE_STUB = ("Namespace", "Path", "Lock", "CreateIndex", "CreateTime", "ModifyIndex", "ModifyTime")
 
