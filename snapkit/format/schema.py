@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import Literal, TypeAlias
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,25 +140,42 @@ TEXT_DURATIONS = frozenset(
     }
 )
 
-#: Where secrets are: every text or byte string at or below one of these fields is masked unless it is asked for.
-SECRETS = frozenset(
-    {
+Sensitivity: TypeAlias = Literal["", "always", "may", "seldom", "url", "identifies", "free"]
+
+#: Where secrets and names are: `Struct.Field` -> what the text and bytes at or below it are.
+#:
+#: `always` a secret; `may` hold secrets, and likely does: both are masked unless asked for. `seldom`: may hold secrets,
+#: is shown and yet replaced by any redaction. `url`: text in which a URL may have credentials. `identifies` a person or
+#: a host. `free`: what people write or programs say, which may tell anything.
+_PLACES: Mapping[Sensitivity, tuple[str, ...]] = {
+    "always": (
+        "ACLAuthMethodConfig.OIDCClientSecret",
         "ACLToken.SecretID",
         "Allocation.SignedIdentities",
         "CSIVolume.Secrets",
         "Evaluation.LeaderACL",
         "Job.ConsulToken",
-        "Job.Payload",
         "Job.VaultToken",
-        "JobSubmission.Source",
-        "JobSubmission.VariableFlags",
-        "JobSubmission.Variables",
         "Node.SecretID",
         "OIDCClientAssertion.ClientSecret",
         "OIDCClientAssertionKey.PemKey",
-        "ACLAuthMethodConfig.OIDCClientSecret",
+        "v2.BlobInfo.Plaintext",
+        "v2.KeyInfo.Key",
+        "VaultAccessor.Token",
+        "WrappedKey.KeyEncryptionKey",
+    ),
+    "may": (
+        "ConsulHTTPHeaderModifiers.Add",
+        "ConsulHTTPHeaderModifiers.Set",
+        "CSIMountOptions.MountFlags",
+        "Job.Payload",
+        "JobSubmission.Source",
+        "JobSubmission.VariableFlags",
+        "JobSubmission.Variables",
+        "OIDCClientAssertion.ExtraHeaders",
         "Secret.Config",
         "Secret.Env",
+        "ServiceCheck.Body",
         "ServiceCheck.Header",
         "SidecarTask.Config",
         "SidecarTask.Env",
@@ -166,12 +184,149 @@ SECRETS = frozenset(
         "TaskArtifact.GetterHeaders",
         "TaskArtifact.GetterOptions",
         "Template.EmbeddedTmpl",
-        "VaultAccessor.Token",
-        "WrappedKey.KeyEncryptionKey",
-        "v2.BlobInfo.Plaintext",
-        "v2.KeyInfo.Key",
-    }
-)
+    ),
+    "seldom": (
+        "Action.Args",
+        "Action.Command",
+        "ChangeScript.Args",
+        "ChangeScript.Command",
+        "CNIConfig.Args",
+        "ConsulGatewayProxy.Config",
+        "ConsulProxy.Config",
+        "ConsulUpstream.Config",
+        "CSIVolume.Context",
+        "CSIVolume.Parameters",
+        "EventSink.Address",
+        "HostVolume.Parameters",
+        "Job.Meta",
+        "MultiregionRegion.Meta",
+        "ServiceCheck.Args",
+        "ServiceCheck.Command",
+        "SidecarTask.Meta",
+        "Task.Meta",
+        "TaskGroup.Meta",
+        "TaskHandle.DriverState",
+        "VariableLock.ID",
+    ),
+    "url": (
+        "ACLAuthMethodConfig.AllowedRedirectURIs",
+        "ACLAuthMethodConfig.JWKSURL",
+        "ACLAuthMethodConfig.OIDCDiscoveryURL",
+        "JobUILink.Url",
+        "NodeEvent.Details",
+        "NodeEvent.Message",
+        "ServiceCheck.Path",
+        "TaskArtifact.GetterSource",
+        "TaskEvent.Details",
+        "TaskEvent.DisplayMessage",
+        "TaskEvent.DownloadError",
+        "TaskEvent.DriverError",
+        "TaskEvent.DriverMessage",
+        "TaskEvent.GenericSource",
+        "TaskEvent.KillError",
+        "TaskEvent.KillReason",
+        "TaskEvent.Message",
+        "TaskEvent.RestartReason",
+        "TaskEvent.SetupError",
+        "TaskEvent.TaskSignalReason",
+        "TaskEvent.ValidationError",
+        "TaskEvent.VaultError",
+    ),
+    "identifies": (
+        "ACLBindingRule.Selector",
+        "ACLToken.AccessorID",
+        "ACLToken.Name",
+        "AllocatedPortMapping.HostIP",
+        "Allocation.NodeID",
+        "Allocation.NodeName",
+        "AllocListStub.NodeID",
+        "AllocListStub.NodeName",
+        "AllocNetworkStatus.Address",
+        "AllocNetworkStatus.AddressIPv6",
+        "ClientHostNetworkConfig.CIDR",
+        "ConsulGatewayBindAddress.Address",
+        "ConsulIngressService.Hosts",
+        "ConsulProxy.LocalServiceAddress",
+        "ConsulUpstream.LocalBindAddress",
+        "CSINodeInfo.ID",
+        "CSIPlugin.Nodes",
+        "CSIVolumeClaim.ExternalNodeID",
+        "CSIVolumeClaim.NodeID",
+        "DNSConfig.Searches",
+        "DNSConfig.Servers",
+        "DrainMetadata.AccessorID",
+        "DrainMetadata.Meta",
+        "Evaluation.NodeID",
+        "EvaluationStub.NodeID",
+        "HostVolume.NodeID",
+        "Job.NomadTokenID",
+        "NetworkResource.CIDR",
+        "NetworkResource.Hostname",
+        "NetworkResource.IP",
+        "Node.HTTPAddr",
+        "Node.ID",
+        "Node.Name",
+        "NodeNetworkAddress.Address",
+        "NodeNetworkAddress.Gateway",
+        "NodeNetworkResource.MacAddress",
+        "NodeScoreMeta.NodeID",
+        "RescheduleEvent.PrevNodeID",
+        "Service.Address",
+        "Service.TaggedAddresses",
+        "ServiceRegistration.Address",
+        "ServiceRegistration.NodeID",
+        "SidecarTask.User",
+        "SITokenAccessor.AccessorID",
+        "SITokenAccessor.NodeID",
+        "Task.User",
+        "VaultAccessor.Accessor",
+        "VaultAccessor.NodeID",
+    ),
+    "free": (
+        "ACLAuthMethod.TokenNameFormat",
+        "ACLAuthMethodConfig.BoundAudiences",
+        "ACLAuthMethodConfig.BoundIssuer",
+        "ACLAuthMethodConfig.OIDCClientID",
+        "ACLBindingRule.Description",
+        "ACLPolicy.Description",
+        "ACLPolicy.Rules",
+        "ACLRole.Description",
+        "Affinity.RTarget",
+        "Allocation.ClientDescription",
+        "Allocation.DesiredDescription",
+        "Constraint.RTarget",
+        "CSIInfo.HealthDescription",
+        "Deployment.StatusDescription",
+        "DriverInfo.HealthDescription",
+        "Evaluation.StatusDescription",
+        "Job.StatusDescription",
+        "JobUIConfig.Description",
+        "JobUILink.Label",
+        "JobVersionTag.Description",
+        "Namespace.Description",
+        "Namespace.Meta",
+        "Node.Attributes",
+        "Node.Links",
+        "Node.Meta",
+        "Node.StatusDescription",
+        "NodePool.Description",
+        "NodePool.Meta",
+        "ScalingEvent.Message",
+        "ScalingEvent.Meta",
+        "ScalingPolicy.Policy",
+        "Service.CanaryMeta",
+        "Service.CanaryTags",
+        "Service.Meta",
+        "Service.Tags",
+        "ServiceCheck.Notes",
+        "ServiceRegistration.Tags",
+        "VariableEncrypted.Path",
+    ),
+}
+SENSITIVE: Mapping[str, Sensitivity] = {place: kind for kind, places in _PLACES.items() for place in places}
+
+#: What is masked unless it is asked for.
+SECRETS = frozenset(place for place, kind in SENSITIVE.items() if kind in ("always", "may"))
 
 #: What tells items of a list apart: struct -> field, unique in each list that people write.
 LIST_NAMES: Mapping[str, str] = {
@@ -253,7 +408,8 @@ class Field:
         since: The first of `RELEASES` that has it ("" if all have it).
         last: The last of `RELEASES` that has it ("" if the newest has it).
         time_unit: "ns" or "s" if it is an integer that is a time, else "".
-        secret: What is in or below it is masked.
+        sensitivity: Of the text in or below it, by `SENSITIVE`.
+        secret: It is masked by default: `always` or `may`.
         text_duration: Nomad's JSON prints this duration as text.
     """
 
@@ -263,6 +419,7 @@ class Field:
     since: str = ""
     last: str = ""
     time_unit: str = ""
+    sensitivity: Sensitivity = ""
     secret: bool = False
     text_duration: bool = False
 
@@ -295,6 +452,7 @@ def _parse_field(struct: str, name: str, definition: str) -> Field:
         since=since[1] if since else "",
         last=last[1] if last else "",
         time_unit=INTEGER_TIMES.get(place, ""),
+        sensitivity=SENSITIVE.get(place, ""),
         secret=place in SECRETS,
         text_duration=place in TEXT_DURATIONS,
     )
