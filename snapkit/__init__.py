@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from snapkit.state.compare import Changes, compare
     from snapkit.state.snapshot import Snapshot
     from snapkit.state.snapshot import open_snapshot as open
+    from snapkit.state.timeline import timeline
     from snapkit.state.verify import verify
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "compare",
     "open",
     "serve",
+    "timeline",
     "verify",
 ]
 
@@ -39,6 +41,7 @@ _LAZY = {
     "compare": ("snapkit.state.compare", "compare"),
     "open": ("snapkit.state.snapshot", "open_snapshot"),
     "serve": ("snapkit.cluster.server", "serve"),
+    "timeline": ("snapkit.state.timeline", "timeline"),
     "verify": ("snapkit.state.verify", "verify"),
 }
 

@@ -73,7 +73,7 @@ def bar_chart(values: pd.Series[Any], title: str) -> Chart:
         values: Numbers by label.
         title: With the unit of the numbers.
     """
-    labels = [str(label) for label in values.index][::-1]
+    labels = [_label(label) for label in values.index][::-1]
     numbers = values.to_numpy(dtype=float)[::-1]
 
     def draw(axes: Axes) -> None:
@@ -84,6 +84,12 @@ def bar_chart(values: pd.Series[Any], title: str) -> Chart:
         axes.margins(x=0.12)
 
     return Chart(draw, 0.28 * len(values) + 0.7, title)
+
+
+def _label(label: Any) -> str:
+    """A label, or the parts of one; what is of no group has none."""
+    parts = label if isinstance(label, tuple) else (label,)
+    return "/".join(str(part) for part in parts if part == part and part is not None) or "of none"
 
 
 def timeline_chart(events: pd.DataFrame, title: str = "Events by kind, UTC") -> Chart:

@@ -237,19 +237,22 @@ def _name_of(key: tuple[Any, ...]) -> str:
 
 def _notes(a: Snapshot, b: Snapshot, objects: Sequence[Changed]) -> Iterator[Finding]:
     old, new = a.meta, b.meta
-    if old.cluster_id and new.cluster_id and old.cluster_id != new.cluster_id:
-        what = f"the first is of cluster {old.cluster_id}, the second of {new.cluster_id}"
-        yield Finding("compare.other-cluster", "warning", "", what, "compare two snapshots of one cluster")
-    backwards = old.created is not None and new.created is not None and new.created < old.created
-    if backwards:
-        what = f"the second was taken before the first ({new.created} and {old.created})"
-        yield Finding("compare.order", "note", "", what, "what is added here was removed then: give the earlier first")
-    else:
-        yield from _restored(old, new, objects)
     for side, name in ((a, "first"), (b, "second")):
         if side.salvage is not None:
             what = f"the {name} was salvaged: what it lacks may have been lost with the damage"
             yield Finding("compare.salvaged", "warning", "", what, "compare with a whole copy")
+    if old.cluster_id and new.cluster_id and old.cluster_id != new.cluster_id:
+        what = f"the first is of cluster {old.cluster_id}, the second of {new.cluster_id}"
+        yield Finding("compare.other-cluster", "warning", "", what, "compare two snapshots of one cluster")
+    elif old.created is not None and new.created is not None and new.created < old.created:
+        what = f"the second was taken before the first ({new.created} and {old.created})"
+        yield Finding("compare.order", "note", "", what, "what is added here was removed then: give the earlier first")
+    else:
+        yield from _restored(old, new, objects)
+        yield from _rewritten(objects)
+
+
+def _rewritten(objects: Iterable[Changed]) -> Iterator[Finding]:
     for item in objects:
         if item.kind.table in _WRITTEN and item.change == "changed" and item.is_noise:
             was, now = (_index(record) for record in (item.before, item.after))

@@ -57,6 +57,12 @@ def test_what_a_picture_shows_is_in_its_words() -> None:
     assert "jobs" in words("growth")
 
 
+def test_labels_of_several_parts_are_joined() -> None:
+    index = pd.MultiIndex.from_tuples([("shop", "web"), (None, None), ("batch", float("nan"))])
+    words = re.findall(r"<!-- (.*?) -->", bar_chart(pd.Series([3, 2, 1], index=index), "Bytes")._repr_svg_())
+    assert {"shop/web", "of none", "batch"} <= set(words)
+
+
 @pytest.mark.parametrize(("name", "begins"), [("a.svg", b"<?xml"), ("a.PNG", b"\x89PNG")])
 def test_a_file_is_what_its_suffix_says(tmp_path: Path, name: str, begins: bytes) -> None:
     path = tmp_path / name
