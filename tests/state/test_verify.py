@@ -7,17 +7,23 @@ import hashlib
 import io
 from collections.abc import Callable
 from datetime import timedelta
+from functools import cache
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 import snapkit
 from snapkit.format import archive as container
+from snapkit.format.schema import BY_TABLE, fields
 from snapkit.state.edit import edited
 from snapkit.state.report import Report
-from snapkit.state.verify import CHECKS, LEVELS, verify
+from snapkit.state.verify import CHECKS, LEVELS, Check, verify
+from snapkit.state.verify.decoding import Decoding
 from snapkit.state.verify.registry import REHEARSAL, markdown
 from tests import forge
 
@@ -273,7 +279,123 @@ def test_a_report_is_a_dataframe_of_findings() -> None:
     assert isinstance(frame, pd.DataFrame)
 
 
+# -- the pass over the records
+
+
+class Dribble(io.BytesIO):
+    """A stream that gives no more at a time than it is told to, over and over."""
+
+    def __init__(self, data: bytes, sizes: list[int]) -> None:
+        super().__init__(data)
+        self._sizes = cycle(sizes)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return super().read(min(size or 0, next(self._sizes)))
+
+
+@cache
+def speckled() -> tuple[bytes, list[str]]:
+    """Friday's state.bin with a record that no server takes after each nine; and where those are."""
+    pieces, places = [], []
+    with snapkit.open(FRIDAY) as snap:
+        pieces.append(snap.header)
+        for number, (byte, packed) in enumerate(snap.raw(), 1):
+            pieces.append(bytes([byte]) + packed)
+            if number % 9 == 0:
+                pieces.append(forge.record(25, {"ID": f"role{number}", "Name": 5}))
+                places.append(f"state.bin record {number + number // 9} (ACLRole)")
+    return b"".join(pieces), places
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.integers(1, 20_000), min_size=1, max_size=5))
+@example([1 << 20])
+@example([1, 20_000])
+@example([513, 1, 1])
+def test_however_the_state_comes_in_each_record_is_looked_at_once(sizes: list[int]) -> None:
+    state, places = speckled()
+    whole = verify(state, most=100)
+    assert [f.place for f in whole.found if f.check == "state.field-type"] == places
+    assert {f.check for f in whole.found if f.severity == "error"} == {"state.field-type"}
+    assert verify(Dribble(state, sizes), most=100).found == whole.found
+
+
+def test_a_level_that_needs_no_records_decodes_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    def take(*_: object) -> None:
+        raise AssertionError("decodes")
+
+    monkeypatch.setattr(Decoding, "take", take)
+    assert verify(FRIDAY, level="framing", against=path_of("v2.0.5/monday")).ok
+    with pytest.raises(AssertionError):
+        verify(FRIDAY, level="records")
+
+
+EXTENSION = b"\xc7\x03\xff\1\2\3"  # a timestamp of three bytes, which msgpack does not have
+
+
+@pytest.mark.parametrize(
+    ("record", "check"),
+    [
+        (b"\x1e\1", "state.not-a-map"),  # a root key
+        (b"\x1e\x90", "state.not-a-map"),
+        (forge.record(30, {"KeyID": 5}), "state.field-type"),
+        (forge.record(30, {"KeyID": "k", "WrappedKeys": 5}), "state.field-type"),
+        (b"\x0e\1", "state.not-a-map"),  # cluster metadata
+        (b"\x01\x82\xa2ID\xa1x\xa4Meta" + EXTENSION, "state.field-type"),
+        (b"\x45\x81\xa2ID" + EXTENSION, "state.unknown-type"),
+        (b"\x01\x83\xa9Namespace\xa1x\xa2ID\xa1\xff\xa1?" + b"\x81\xa1a" * 300 + b"\xc0", "state.text"),
+        (b"\x01\x83\xa9Namespace\xa1x\xa2ID\xa1\xff\xa1?" + b"\x81\xa1a" * 800 + b"\xc0", "state.text"),
+        (b"\x01\x83\xa9Namespace\xa1x\xa2ID\x05\xa1?" + b"\x81\xa1a" * 800 + b"\xc0", "state.field-type"),
+    ],
+)
+def test_a_record_that_makes_no_sense_is_a_finding_and_no_failure(record: bytes, check: str) -> None:
+    found = {f.check: f.place for f in verify(with_records(record)).found}
+    assert found[check].startswith("state.bin record 158 " if check != "state.unknown-type" else "table unknown_69")
+
+
+def with_each(table: str, **values: Any) -> bytes:
+    """Friday with some fields of each record of a table set."""
+
+    def change(record: dict[bytes, Any]) -> bool:
+        record.update({name.encode(): value for name, value in values.items()})
+        return True
+
+    with snapkit.open(FRIDAY) as snap:
+        return rewritten(snap, b"".join(edited(snap, {table: change})))
+
+
+def new_in(data: bytes) -> set[str]:
+    """The checks that find something which they did not find on Friday."""
+    everything = ("error", "warning", "note")
+    found = said(verify(data, most=100), *everything) - said(verify(FRIDAY.read_bytes(), most=100), *everything)
+    return {check for check, _ in found}
+
+
+def test_what_is_readable_of_a_record_that_is_refused_counts() -> None:
+    """Its allocations' node is there, if with a name that no server takes; one index is read and one is none."""
+    assert new_in(with_each("nodes", Name=5, ModifyIndex=-1, CreateIndex=2**40)) == {"state.field-type"}
+
+
+def test_a_record_with_odd_text_is_looked_at_as_any_other() -> None:
+    assert new_in(with_each("jobs", Name=b"\xff")) == {"state.text"}
+    assert new_in(with_each("jobs", Name=b"\xff", Stop=5)) == {"state.field-type"}
+    elsewhere = new_in(with_each("jobs", Name=b"\xff", Namespace=b"none"))
+    assert {"state.text", "refs.job-namespace", "refs.job-summary", "refs.periodic-launch"} <= elsewhere
+
+
+def test_a_time_that_nanoseconds_can_not_hold_is_told_of() -> None:
+    found = verify(with_each("nodes", StatusUpdatedAt=2**36)).found
+    messages = {f.message for f in found if f.check == "state.time-future"}
+    assert messages == {"StatusUpdatedAt is 4147-08-20T07:32:16Z"}
+
+
 # -- the checks themselves
+
+
+@pytest.mark.parametrize("check", [check for check in CHECKS.values() if check.columns], ids=lambda check: check.id)
+def test_the_columns_that_a_check_looks_at_are_there(check: Check) -> None:
+    for table, names in check.columns.items():
+        assert set(names) <= set(fields(BY_TABLE[table].struct))
 
 
 @pytest.mark.parametrize("check", list(CHECKS))
