@@ -124,12 +124,12 @@ def parse_rules(rules: str) -> Rules:
         try:
             items = hcl.parse(rules)
         except ValueError as error:
-            raise _error(f"can't be understood ({error!s:.200})") from error
+            raise _error(f"{error!s:.200}") from error
         parsed |= {name: _labelled(items, block) for name, block in _LABELLED.items()}
         parsed |= {name: _with_capabilities(items, block) for name, block in _WITH_CAPABILITIES.items()}
         parsed |= {name: _plain(items, block) for name, block in _PLAIN.items()}
         if not any(value is not None for value in parsed.values()):
-            raise _error("have no block that means anything")
+            raise _error("no block means anything")
     return parsed | {"Raw": rules}
 
 
@@ -308,13 +308,18 @@ class Grants:
         """The rule that decides about a name: the name itself, else the glob that leaves the least to its wildcards."""
         if name in self.by_name and "*" not in name:
             return name
-        matching = [glob.encode() for glob in self.by_name if "*" in glob and _glob(glob).fullmatch(name)]
+        matching = [rule.encode() for rule in self.by_name if "*" in rule and matches(rule, name)]
         return max(matching, key=lambda glob: (len(glob) - glob.count(b"*"), glob)).decode() if matching else None
 
     def of(self, name: str) -> set[str]:
         """What is granted to a name."""
         rule = self.closest(name)
         return set() if rule is None else self.by_name[rule]
+
+
+def matches(rule: str, name: str) -> bool:
+    """Is a rule about a name? It may be a glob."""
+    return _glob(rule).fullmatch(name) is not None
 
 
 @cache
