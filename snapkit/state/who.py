@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import pandas as pd
 
-from snapkit.errors import NotInSnapshotError, SnapshotError
+from snapkit.errors import NotInSnapshotError, RecordError, SnapshotError
 from snapkit.state.acl import (
     ANONYMOUS,
     CAPABILITIES,
@@ -32,6 +32,8 @@ from snapkit.state.acl import (
     variable,
 )
 from snapkit.state.snapshot import Snapshot
+
+T = TypeVar("T")
 
 #: The Capability that rules grant which can't be understood; and who has such a policy is one of whom it Could be.
 UNKNOWN = "unknown"
@@ -512,8 +514,8 @@ class _Access:
         """The policies of each workload that some name. Those of a job are of its groups and tasks as well."""
         of: dict[str, tuple[str, ...]] = {}
         for name, policy in self._policies.items():
-            job = policy.get("JobACL") or {}
-            parts = [job.get(part) or "" for part in ("Namespace", "JobID", "Group", "Task")]
+            job = _field(policy, "JobACL", dict)
+            parts = [_field(job, part, str) for part in ("Namespace", "JobID", "Group", "Task")]
             length = parts.index("") if "" in parts else len(parts)
             if length:
                 of[name] = tuple(parts[:length])
@@ -531,8 +533,8 @@ class _Access:
     def _token(self, accessor: str) -> _Holder:
         token = self._tokens[accessor]
         expires, created = (None if pd.isna(token[n]) else token[n] for n in ("ExpirationTime", "CreateTime"))
-        roles = list(dict.fromkeys(str(role.get("ID", "")) for role in token["Roles"] or ()))
-        policies: dict[str, list[str]] = {name: [_DIRECT] for name in token["Policies"] or ()}
+        roles = list(dict.fromkeys(str(role.get("ID", "")) for role in _members(token, "Roles", dict)))
+        policies: dict[str, list[str]] = {name: [_DIRECT] for name in _members(token, "Policies", str)}
         for role in roles:
             for name, way in self._of_role(role).items():
                 policies.setdefault(name, []).extend(way)
@@ -550,7 +552,7 @@ class _Access:
     def _of_role(self, role: str) -> dict[str, list[str]]:
         found = self._roles.get(role, {})
         way = f"role {found.get('Name') or role}"
-        return {str(policy.get("Name", "")): [way] for policy in found.get("Policies") or ()}
+        return {str(policy.get("Name", "")): [way] for policy in _members(found, "Policies", dict)}
 
     def _role(self, role: str) -> _Holder:
         policies = {name: [""] for name in self._of_role(role)}
@@ -582,7 +584,7 @@ class _Access:
 
     @cached_property
     def _rules(self) -> dict[str, Rules | RulesError]:
-        return {name: _parsed(policy.get("Rules") or "") for name, policy in self._policies.items()}
+        return {name: _parsed(_field(policy, "Rules", str)) for name, policy in self._policies.items()}
 
     def problems(self, holder: _Holder) -> Iterator[_Problem]:
         """Of its policies and roles."""
@@ -649,7 +651,7 @@ class _Access:
                 names = set(table("node_pools", []).index)
             else:
                 nodes = self._snapshot.objects("nodes", {"HostVolumes": None})
-                names = {name for node in nodes for name in node.get("HostVolumes") or ()}
+                names = {name for node in nodes for name in _field(node, "HostVolumes", dict)}
                 names |= set(table("host_volumes", ["Name"])["Name"])
             self._there[scope] = sorted(map(str, names))
         return self._there[scope]
@@ -728,6 +730,19 @@ class _Access:
             # A job's name may hold slashes; behind it are at most a group and a task.
             if any((namespace, "/".join(parts[: len(parts) - more])) in jobs for more in range(3)):
                 yield f"{namespace}/{'/'.join(parts)}", namespace
+
+
+def _field(record: Mapping[str, Any], name: str, kind: type[T]) -> T:
+    """A field, empty if there is none."""
+    value = record.get(name)
+    if value is not None and not isinstance(value, kind):
+        place = " ".join(str(record[key]) for key in ("AccessorID", "ID", "Name") if key in record)
+        raise RecordError(f"the field {name} is not of its type", place, "snapkit verify tells what is wrong")
+    return kind() if value is None else value
+
+
+def _members(record: Mapping[str, Any], name: str, kind: type[T]) -> list[T]:
+    return [_field({**record, name: member}, name, kind) for member in _field(record, name, list)]
 
 
 def _parsed(rules: str) -> Rules | RulesError:

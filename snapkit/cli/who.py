@@ -1,0 +1,109 @@
+"""who: what tokens, roles and policies may do, how that differs, and who could have done a thing."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from snapkit.cli.app import app
+from snapkit.cli.inputs import FILE, File, Json, moment_of, opened
+from snapkit.cli.output import one_line, show_frame
+from snapkit.errors import SnapshotError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from snapkit.state.snapshot import Snapshot
+
+KINDS = ("anonymous", "policy", "role", "token", "workload")
+
+
+@app.command()
+def who(
+    file: File,
+    token: Annotated[str | None, typer.Option("--token", help="A token's rights, by AccessorID or name.")] = None,
+    role: Annotated[str | None, typer.Option("--role", help="A role's rights, by ID or name.")] = None,
+    policy: Annotated[str | None, typer.Option("--policy", help="What a policy grants.")] = None,
+    workload: Annotated[
+        str | None, typer.Option("--workload", help="Of tasks, by policies for NAMESPACE/JOB/GROUP/TASK.")
+    ] = None,
+    anonymous: Annotated[bool, typer.Option("--anonymous", help="The rights of whoever gives no token.")] = False,
+    can: Annotated[
+        str | None,
+        typer.Option("--can", help="Who could have done this, such as submit-job or management.", metavar="CAPABILITY"),
+    ] = None,
+    namespace: Annotated[str | None, typer.Option("--namespace", help="With --can: where. Default: anywhere.")] = None,
+    path: Annotated[str | None, typer.Option("--path", help="With --can: of this variable.")] = None,
+    scope: Annotated[
+        str | None, typer.Option("--scope", help="With --can: node, agent, operator, node_pool, host_volume …")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="With --can: the node pool or host volume.")] = None,
+    against: Annotated[
+        str | None, typer.Option("--against", help=f"How rights differ in this later one. {FILE}", metavar="FILE")
+    ] = None,
+    now: Annotated[
+        str | None, typer.Option("--now", help="When, for tokens that expire. Default: as it was taken.")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Who may do what: tokens, roles and policies, whoever gives no token, and tasks.
+
+    With --can, who could have done a thing; who did is not in the state. With --against, exits 1 if rights differ.
+    Text has levels for capabilities and shortens long lists; JSON has a row for each right.
+    """
+    from snapkit.state import who as library
+
+    named = dict(zip(KINDS, ("" if anonymous else None, policy, role, token, workload), strict=True))
+    subjects = [(kind, id_) for kind, id_ in named.items() if id_ is not None]
+    asked = [*(f"--{kind}" for kind, _ in subjects), *(["--can"] if can else []), *(["--against"] if against else [])]
+    if len(subjects) > 1 or (can is not None and len(asked) > 1):
+        raise SnapshotError("can't be asked for together", " and ".join(asked), "give one of them")
+    place = {"--namespace": namespace, "--path": path, "--scope": scope, "--name": name}
+    alone = next((option for option, value in place.items() if value is not None), None)
+    if can is None and alone is not None:
+        raise SnapshotError("needs --can", alone, "say what was done by --can CAPABILITY")
+    if against is not None and now is not None:
+        raise SnapshotError("does not go with --against", "--now", "leave it out: that tokens expire is no difference")
+    if file == against == "-":
+        raise SnapshotError("can be read once", "standard input", "save one of the two as a file")
+    moment = moment_of(now)
+    with opened(file) as snapshot:
+        if against is not None:
+            with opened(against) as later:
+                changes = library.rights_changes(snapshot, later, subjects or None)
+            _show(changes, library.folded(changes), json_)
+            if len(changes):
+                raise typer.Exit(1)
+        elif can is not None:
+            _note_missing(snapshot, namespace)
+            found = library.who_could(snapshot, can, namespace, path, scope=scope, name=name, now=moment)
+            times = {column: found[column].dt.floor("s") for column in ("ExpirationTime", "CreateTime")}
+            where = [library.listed(names) for names in found["Where"]]
+            _show(found, found.drop(columns="Expired").assign(Where=where, **times), json_)
+            if not json_:
+                print("Who could have, by the rights in the snapshot. Who did is not in it.")
+        elif subjects:
+            rights = library.rights(snapshot, *subjects[0], now=moment)
+            _show(rights, library.folded(rights), json_)
+        else:
+            every = library.subjects(snapshot, now=moment)
+            _show(every, every, json_)
+
+
+def _show(frame: pd.DataFrame, short: pd.DataFrame, json_: bool) -> None:
+    """JSON as it is, text in short; no column that says something is left out of either."""
+    if not json_:
+        filled = [column for column in short.columns if any(map(_says, short[column]))]
+        frame = short[filled]
+    show_frame(frame, json_, 0, everything=True)
+
+
+def _says(value: object) -> bool:
+    return bool(value) and value == value  # not missing: NaN and NaT differ from themselves
+
+
+def _note_missing(snapshot: Snapshot, namespace: str | None) -> None:
+    if namespace is not None and namespace not in {"default", *snapshot.table("namespaces", []).index}:
+        print(f"snapkit: note: {one_line(f'namespace {namespace} is not in the snapshot')}", file=sys.stderr)
