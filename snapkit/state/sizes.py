@@ -125,7 +125,7 @@ def duplication(snapshot: Snapshot) -> pd.DataFrame:
             jobs = [job for job in packed(kind, jobs, ["Job"])["Job"] if len(job) > 1]
         found = unpacked(kind, jobs, ["Namespace", "ID", "Version", "CreateIndex"])
         part = _frame({"Namespace": found["Namespace"], "Job": found["ID"], "Version": found["Version"]}, jobs)
-        part["CreateIndex"] = pd.array(list(map(_number, found["CreateIndex"])), dtype="Int64")
+        part["CreateIndex"] = pd.array(list(map(number_of, found["CreateIndex"])), dtype="Int64")
         parts.append(part.assign(Alloc=int(table == "allocs")))
     groups = pd.concat(parts).groupby(["Namespace", "Job", "Version", "CreateIndex"], dropna=False)
     frame = groups.agg(
@@ -170,11 +170,11 @@ def unpacked(kind: RecordType, records: Sequence[Buffer], names: Sequence[str]) 
     return {name: unpack_column(column) for name, column in packed(kind, records, names).items()}
 
 
-def _name(value: Any) -> str | None:
+def name_of(value: Any) -> str | None:
     return text(value) if isinstance(value, bytes) else None
 
 
-def _number(value: Any) -> int | None:
+def number_of(value: Any) -> int | None:
     return value if isinstance(value, int) and 0 <= value < 2**63 else None
 
 
@@ -194,7 +194,7 @@ def _by_label(snapshot: Snapshot, by: str) -> pd.DataFrame:
     header = len(snapshot.header)  # it counts with the first record, as in Nomad's inspect
     for byte, records in records_by_type(snapshot).items():
         kind = record_type(byte)
-        part = _frame(_labels(kind, records, by), records, header)
+        part = _frame(labels(kind, records, by), records, header)
         part["Bytes"] += 1  # the type byte
         parts.append(_by_group(kind, records, part) if by == "group" and kind.struct == "Job" else part)
         header = 0
@@ -206,7 +206,7 @@ def _by_label(snapshot: Snapshot, by: str) -> pd.DataFrame:
     return frame.groupby(_INDEX[by], dropna=False)[["Count", "Bytes"]].sum()
 
 
-def _labels(kind: RecordType, records: Sequence[Buffer], by: str) -> dict[str, list[Any]]:
+def labels(kind: RecordType, records: Sequence[Buffer], by: str) -> dict[str, list[Any]]:
     """What each record is of: Namespace, Job, Version and Group, as far as they are known."""
     known = fields(kind.struct)
     if kind.struct == "ScalingPolicy":
@@ -230,10 +230,10 @@ def _frame(labels: Mapping[str, Sequence[Any]], records: Sequence[Buffer], first
     """A row for each record: what it is of, Count (1) and Bytes, of which the first has some more."""
     unknown = [None] * len(records)
     frame: dict[str, Any] = {
-        name: pd.array(list(map(_name, labels.get(name, unknown))), dtype="str")
+        name: pd.array(list(map(name_of, labels.get(name, unknown))), dtype="str")
         for name in ("Namespace", "Job", "Group")
     }
-    frame["Version"] = pd.array(list(map(_number, labels.get("Version", unknown))), dtype="Int64")
+    frame["Version"] = pd.array(list(map(number_of, labels.get("Version", unknown))), dtype="Int64")
     frame["Count"] = pd.array([1] * len(records), dtype="Int64")
     frame["Bytes"] = pd.array([len(record) + (0 if i else first) for i, record in enumerate(records)], dtype="Int64")
     return pd.DataFrame(frame)
