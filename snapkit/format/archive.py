@@ -17,7 +17,8 @@ import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from queue import SimpleQueue
 from typing import IO, Any, Protocol, Self, TypeAlias
@@ -27,6 +28,8 @@ from isal import isal_zlib
 
 from snapkit.errors import ArchiveError, LimitError, RecordError, SnapshotError, SourceError
 from snapkit.files import atomic
+from snapkit.format import age
+from snapkit.format.age import Identity
 
 META, STATE, SUMS = "meta.json", "state.bin", "SHA256SUMS"
 
@@ -123,6 +126,7 @@ class Archive:
         meta: meta.json as it stands; empty for a bare state.bin.
         members: In the order of the tar.
         oddities: What is wrong or unusual and yet left it readable.
+        encrypted: Was it encrypted, by age?
     """
 
     source: str
@@ -130,6 +134,7 @@ class Archive:
     meta: Mapping[str, Any]
     members: tuple[Member, ...]
     oddities: tuple[Oddity, ...] = ()
+    encrypted: bool = False
 
 
 DEFAULT_LIMITS = Limits()
@@ -142,6 +147,8 @@ def read(
     limits: Limits = DEFAULT_LIMITS,
     progress: Progress | None = None,
     survey: bool = False,
+    identity: Identity | None = None,
+    on_encrypted: Callable[[], object] = lambda: None,
 ) -> Archive:
     """Read a container once, from end to end, checking all that it can be checked by, and pass its state.bin on.
 
@@ -153,9 +160,11 @@ def read(
         progress: Called with the bytes read so far and in all.
         survey: Go on where it can be gone on, and have what would be an error as an oddity, and also what is whole
             but not as Nomad writes it.
+        identity: What opens it if it is encrypted: see `snapkit.format.age`.
+        on_encrypted: Called before `sink` is given anything, if it is: what it is given should not be on disk then.
 
     Raises:
-        SourceError: There is nothing to read.
+        SourceError: There is nothing to read, or it is encrypted and the identity does not open it.
         ArchiveError: The container is damaged; in a survey, so that no state can be had from it.
         LimitError: It goes beyond a limit.
         SnapshotError: Whatever `sink` raises.
@@ -164,8 +173,16 @@ def read(
     try:
         if isinstance(source, str | os.PathLike) and Path(source).is_dir():
             return _read_raft_directory(Path(source), sink, limits, progress, survey)
-        with opened(source) as stream:
-            return _read_stream(stream, name, _size(source), sink, limits, progress, survey)
+        encrypted = False
+
+        def note_encrypted() -> None:
+            nonlocal encrypted
+            encrypted = True
+            on_encrypted()
+
+        with plain(source, identity, progress=progress, on_encrypted=note_encrypted) as stream:
+            found = _read_stream(stream, name, sink, limits, survey)
+        return replace(found, encrypted=encrypted)
     except SnapshotError as error:
         raise error.at(name) from error.__cause__
     except OSError as error:
@@ -184,8 +201,39 @@ def describe(source: Source) -> str:
 
 
 @contextmanager
+def plain(
+    source: Source,
+    identity: Identity | None = None,
+    *,
+    progress: Progress | None = None,
+    on_encrypted: Callable[[], object] = lambda: None,
+) -> Iterator[IO[bytes]]:
+    """What is in a source that is no directory, as a stream, decrypted if need be; closed again if opened here.
+
+    Args:
+        source: As of `read()`.
+        identity: As of `read()`.
+        progress: As of `read()`.
+        on_encrypted: Called before the stream is given, if it is encrypted.
+
+    Raises:
+        SourceError: There is nothing to read, or it is encrypted and the identity does not open it.
+        ArchiveError: What is encrypted was altered or cut short, as far as it has been read.
+        OSError: It can't be read.
+    """
+    with opened(source) as raw:
+        stream = _Stream(raw, _size(source), progress)
+        if not age.is_encrypted(stream.head):
+            yield stream  # type: ignore[misc] # read() is all that is asked of it
+            return
+        on_encrypted()
+        with age.decrypted(stream, stream.head, identity) as decrypted:  # type: ignore[arg-type]
+            yield decrypted
+
+
+@contextmanager
 def opened(source: Source) -> Iterator[IO[bytes]]:
-    """A source that is no directory, as a stream; closed again if it was opened here."""
+    """A source that is no directory, as a stream of its bytes as they are; closed again if it was opened here."""
     if isinstance(source, bytes | bytearray | memoryview):
         yield io.BytesIO(source)
     elif not isinstance(source, str | os.PathLike):
@@ -235,37 +283,25 @@ def _size(source: Source) -> int | None:
     return None
 
 
-def _read_stream(
-    stream: IO[bytes],
-    name: str,
-    size: int | None,
-    sink: Sink | None,
-    limits: Limits,
-    progress: Progress | None,
-    survey: bool,
-) -> Archive:
-    def pieces() -> Iterator[bytes]:
-        done = len(head)
-        yield head
-        while piece := stream.read(CHUNK // 4):
-            done += len(piece)
-            if progress is not None:
-                progress(done, size)
-            yield piece
+class _Stream:
+    """A stream whose beginning is known before it is read, and of which it is told how far it was read."""
 
-    head = _read_head(stream)
-    if head[:2] == b"\x1f\x8b":
-        return _ArchiveReader(name, sink, limits, survey).read(head, pieces())
-    if head[:1] == b"\x80":
-        return _read_state(pieces(), name, "state file", {}, sink, limits, survey)
-    words = "EOF" if not head else "unexpected EOF" if len(head) < GZIP_HEADER else "gzip: invalid header"
-    raise ArchiveError(
-        f"is not a Nomad snapshot ({_looks_like(head)})",
-        "byte 0",
-        "a snapshot is a gzipped tar",
-        nomad=f"failed to decompress snapshot: {words}",
-        check="archive.not-a-snapshot",
-    )
+    def __init__(self, stream: IO[bytes], size: int | None, progress: Progress | None) -> None:
+        self._stream = stream
+        self._size = size
+        self._progress = progress
+        self._done = 0
+        self._ahead = self.head = _read_head(stream)
+
+    def read(self, size: int) -> bytes:
+        if self._ahead:
+            piece, self._ahead = self._ahead[:size], self._ahead[size:]
+        else:
+            piece = self._stream.read(size)
+        self._done += len(piece)
+        if self._progress is not None and piece:
+            self._progress(self._done, self._size)
+        return piece
 
 
 def _read_head(stream: IO[bytes]) -> bytes:
@@ -278,6 +314,23 @@ def _read_head(stream: IO[bytes]) -> bytes:
             break
         head += piece
     return head
+
+
+def _read_stream(stream: IO[bytes], name: str, sink: Sink | None, limits: Limits, survey: bool) -> Archive:
+    head = _read_head(stream)
+    pieces = chain([head], iter(lambda: stream.read(CHUNK // 4), b""))
+    if head[:2] == b"\x1f\x8b":
+        return _ArchiveReader(name, sink, limits, survey).read(head, pieces)
+    if head[:1] == b"\x80":
+        return _read_state(pieces, name, "state file", {}, sink, limits, survey)
+    words = "EOF" if not head else "unexpected EOF" if len(head) < GZIP_HEADER else "gzip: invalid header"
+    raise ArchiveError(
+        f"is not a Nomad snapshot ({_looks_like(head)})",
+        "byte 0",
+        "a snapshot is a gzipped tar",
+        nomad=f"failed to decompress snapshot: {words}",
+        check="archive.not-a-snapshot",
+    )
 
 
 def _looks_like(head: bytes) -> str:

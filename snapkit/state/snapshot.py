@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from snapkit.errors import ArchiveError, LimitError, NotInSnapshotError, RecordError, SnapshotError, SourceError
 from snapkit.format import archive
+from snapkit.format.age import Identity
 from snapkit.format.archive import DEFAULT_LIMITS, STATE, Limits, Progress, Source
 from snapkit.format.records import Framer, Index
 from snapkit.format.salvage import Salvage, held
@@ -75,6 +76,8 @@ def open_snapshot(
     limits: Limits = DEFAULT_LIMITS,
     progress: Progress | None = None,
     salvage: bool | Literal["suspect"] = False,
+    identity: Identity | None = None,
+    spill: bool = True,
 ) -> Snapshot:
     """Open a snapshot: one pass that checks the container and finds the records; none is decoded until asked for.
 
@@ -87,6 +90,8 @@ def open_snapshot(
         salvage: Of a damaged source, take the records that are certainly those the server wrote, maybe none, and say
             so in `Snapshot.salvage`; `"suspect"`: take also those that can be read and may be altered. What is certain
             is said in `snapkit.format.salvage`. A source that is whole is opened as ever.
+        identity: What opens a source that is encrypted (age): the path of an identity file, or its text.
+        spill: May a large state be kept in a file without a name? That of an encrypted source never is.
 
     Raises:
         SnapshotError: There is nothing to read (SourceError), the container (ArchiveError) or the state (RecordError)
@@ -94,11 +99,15 @@ def open_snapshot(
             record can be read.
     """
     if not salvage:
-        return _open(source, masker(key), limits, progress)
+        return _open(source, masker(key), limits, progress, identity, Store(spills=spill))
     with held(source, limits) as again:
+        store = Store(spills=spill)
         try:
-            return _open(again, masker(key), limits, progress)
+            return _open(again, masker(key), limits, progress, identity, store)
         except (ArchiveError, RecordError, LimitError) as error:
+            if spill and not store.spills:
+                advice = "nothing is salvaged of what is encrypted: use another copy"
+                raise type(error)(error.what, error.where, advice) from error
             reason = error.what
         except SourceError:
             if not _has_state(again):
@@ -107,11 +116,24 @@ def open_snapshot(
         return _open_salvaged(again, masker(key), limits, reason, salvage == "suspect")
 
 
-def _open(source: Source, mask: Mask, limits: Limits, progress: Progress | None) -> Snapshot:
-    store = Store()
+def _open(
+    source: Source,
+    mask: Mask,
+    limits: Limits,
+    progress: Progress | None,
+    identity: Identity | None,
+    store: Store,
+) -> Snapshot:
     framer = Framer(max_record=limits.record, max_records=limits.records)
     try:
-        found = archive.read(source, _Both(framer, store), limits=limits, progress=progress)
+        found = archive.read(
+            source,
+            _Both(framer, store),
+            limits=limits,
+            progress=progress,
+            identity=identity,
+            on_encrypted=store.stay_in_memory,
+        )
         try:
             framer.close()
         except SnapshotError as error:

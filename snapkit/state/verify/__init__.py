@@ -13,6 +13,7 @@ from pathlib import Path
 
 from snapkit.errors import SnapshotError
 from snapkit.format import archive
+from snapkit.format.age import Identity
 from snapkit.format.archive import DEFAULT_LIMITS, Limits, Progress, Source
 from snapkit.state.release import parse
 from snapkit.state.report import SEVERITIES, Finding, Report
@@ -40,6 +41,7 @@ def verify(
     most: int = MOST,
     limits: Limits = DEFAULT_LIMITS,
     progress: Progress | None = None,
+    identity: Identity | None = None,
 ) -> Report:
     """Check a snapshot in one pass over its bytes: all that a server checks on a restore, and what it does not.
 
@@ -55,9 +57,10 @@ def verify(
         most: How many findings of one check to list; one more then says that there is more.
         limits: Bounds against hostile input.
         progress: Called with the bytes read so far and in all.
+        identity: What opens a source that is encrypted (age): the path of an identity file, or its text.
 
     Raises:
-        SourceError: There is nothing to read.
+        SourceError: There is nothing to read, or it is encrypted and the identity does not open it.
         SnapshotError: An argument makes no sense.
     """
     if level not in LEVELS:
@@ -68,7 +71,13 @@ def verify(
     decoding = Decoding(columns_of(levels), most + 1) if "records" in levels else None
     with ExitStack() as stack:  # of what is opened here: a Snapshot that the caller gave stays open
         reading = Reading(
-            src, limits, progress, framing="framing" in levels, sample=against is not None, decoding=decoding
+            src,
+            limits,
+            progress,
+            framing="framing" in levels,
+            sample=against is not None,
+            decoding=decoding,
+            identity=identity,
         )
         stack.callback(reading.close)
         subject = Subject(
@@ -85,7 +94,7 @@ def verify(
         if isinstance(against, Snapshot):
             subject.against = against
         elif against is not None:
-            subject.against = stack.enter_context(open_snapshot(against))
+            subject.against = stack.enter_context(open_snapshot(against, identity=identity))
         found = reading.found + _run(subject, levels, most)
         sample = reading.state.sample if reading.state is not None else None
         ranges = sample.meta.version_range if sample is not None else ""

@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from snapkit.errors import ArchiveError, LimitError, RecordError, SnapshotError
 from snapkit.format import archive
+from snapkit.format.age import Identity
 from snapkit.format.archive import Archive, Limits, Progress, Source
 from snapkit.format.records import Framer, Index
 from snapkit.format.schema import BY_TABLE
@@ -45,6 +46,7 @@ class Reading:
         framing: bool,
         sample: bool,
         decoding: Decoding | None,
+        identity: Identity | None = None,
     ) -> None:
         """Read it.
 
@@ -55,6 +57,7 @@ class Reading:
             framing: Is the state to be framed?
             sample: Is a sample of its records to be kept?
             decoding: Takes the records, if they are to be decoded.
+            identity: What opens a source that is encrypted.
         """
         self.archive = Archive(archive.describe(src), "archive", {}, ())
         self.state: State | None = None
@@ -66,7 +69,7 @@ class Reading:
         self._cutter = _Cutter(self._framer.index, self._take)
         self._broken: RecordError | LimitError | None = None
         try:
-            self._read(src, limits, progress, framing)
+            self._read(src, limits, progress, framing, identity)
         except BaseException:
             self.close()
             raise
@@ -86,15 +89,29 @@ class Reading:
             if self._sample is not None:
                 self._cutter.write(memoryview(chunk))
 
+    def _stay_in_memory(self) -> None:
+        if self._sample is not None:
+            self._sample.stay_in_memory()
+
     def _take(self, byte: int, number: int, records: Records) -> None:
         assert self._sample is not None
         self._sample.take(byte, records)
         if self._decoding is not None:
             self._decoding.take(byte, number, records)
 
-    def _read(self, src: Source, limits: Limits, progress: Progress | None, framing: bool) -> None:
+    def _read(
+        self, src: Source, limits: Limits, progress: Progress | None, framing: bool, identity: Identity | None
+    ) -> None:
         try:
-            self.archive = archive.read(src, self if framing else None, limits=limits, progress=progress, survey=True)
+            self.archive = archive.read(
+                src,
+                self if framing else None,
+                limits=limits,
+                progress=progress,
+                survey=True,
+                identity=identity,
+                on_encrypted=self._stay_in_memory,
+            )
         except LimitError as error:
             self._fail("archive.limit", error)
             return
@@ -199,6 +216,10 @@ class _Sample:
         self._framer.close()
         assert self._framer.index is not None
         return Snapshot(found, self._framer.index, sizes, self._store, masker())
+
+    def stay_in_memory(self) -> None:
+        """Keep them off the disk."""
+        self._store.stay_in_memory()
 
     def close(self) -> None:
         self._store.close()
