@@ -23,7 +23,7 @@ class Store:
         spills: Does it go to a file once it is large?
     """
 
-    def __init__(self, in_memory: int = IN_MEMORY, spills: bool = True) -> None:
+    def __init__(self, in_memory: int = IN_MEMORY, *, spills: bool = True) -> None:
         self.spills = spills
         self._most = in_memory
         self._memory = io.BytesIO()  # whose getvalue() copies nothing
