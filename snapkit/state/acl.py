@@ -308,8 +308,11 @@ class Grants:
         """The rule that decides about a name: the name itself, else the glob that leaves the least to its wildcards."""
         if name in self.by_name and "*" not in name:
             return name
-        matching = [rule.encode() for rule in self.by_name if "*" in rule and matches(rule, name)]
-        return max(matching, key=lambda glob: (len(glob) - glob.count(b"*"), glob)).decode() if matching else None
+        return max((rule for rule in self.by_name if "*" in rule and matches(rule, name)), key=_closeness, default=None)
+
+    def closest_first(self) -> list[str]:
+        """The rules, each ahead of those that it would decide before."""
+        return sorted(self.by_name, key=lambda rule: ("*" not in rule, _closeness(rule)), reverse=True)
 
     def of(self, name: str) -> set[str]:
         """What is granted to a name."""
@@ -320,6 +323,11 @@ class Grants:
 def matches(rule: str, name: str) -> bool:
     """Is a rule about a name? It may be a glob."""
     return _glob(rule).fullmatch(name) is not None
+
+
+def _closeness(rule: str) -> tuple[int, bytes]:
+    text = rule.encode()
+    return len(text) - text.count(b"*"), text
 
 
 @cache

@@ -211,6 +211,8 @@ def rights_changes(
     rows = []
     for subject in wanted:
         holders = [side.find(subject) for side in sides]
+        if sides[0].means(holders[0]) == sides[1].means(holders[1]):
+            continue
         name = next((holder.name for holder in reversed(holders) if holder is not None), "")
         had, has = ({} if h is None else side.granted(h) for side, h in zip(sides, holders, strict=True))
         for change, here, there in (("removed", had, has), ("added", has, had)):
@@ -445,6 +447,7 @@ class _Access:
         self._short: dict[frozenset[str], str] = {}
         self._granted: dict[frozenset[str], dict[tuple[str, ...], Sequence[str]]] = {}
         self._there: dict[str, list[str]] = {}
+        self._matching: dict[tuple[str, str], list[str]] = {}
 
     # -- who there is
 
@@ -606,13 +609,18 @@ class _Access:
             return
         acl = self.acl(holder.policies)
         for scope, grants_of in _GRANTS.items():
-            grants = grants_of(acl)
-            for name in self._names(scope, grants.by_name):
-                rule = grants.closest(name) or ""
-                for capability in SCOPES[scope]:
-                    if capability in grants.by_name.get(rule, ()):
-                        policies = self._granting(holder, _grants(scope, rule, capability))
-                        yield _Right(scope, name, "", rule, capability, policies)
+            by_name = grants_of(acl).by_name
+            granting = {
+                rule: [
+                    (capability, self._granting(holder, _grants(scope, rule, capability)))
+                    for capability in SCOPES[scope]
+                    if capability in capabilities
+                ]
+                for rule, capabilities in by_name.items()
+            }
+            for name, rule in self._deciding(scope, grants_of(acl)):
+                for capability, policies in granting[rule]:
+                    yield _Right(scope, name, "", rule, capability, policies)
             if scope == "namespace":
                 yield from self._rights_to_variables(holder, acl)
         for scope in ("operator", "sentinel", *_LEVELS):
@@ -622,24 +630,42 @@ class _Access:
                     yield _Right(scope, "", "", "", capability, policies)
 
     def _rights_to_variables(self, holder: _Holder, acl: Acl) -> Iterator[_Right]:
-        keys = [(key, *key.split("\0", 1)) for key in acl.variables.by_name]
-        for namespace in self._names("namespace", {rule for _, rule, _ in keys}):
-            for key, rule, path in sorted(keys, key=lambda one: one[1:]):
+        keys = sorted((*key.split("\0", 1), key) for key in acl.variables.by_name)
+        granting = {
+            key: [
+                (capability, self._granting(holder, _grants("variable", key, capability)))
+                for capability in SCOPES["variable"]
+                if capability in capabilities
+            ]
+            for key, capabilities in acl.variables.by_name.items()
+        }
+        names = self._existing("namespace")
+        for namespace in [*names, *sorted({rule for rule, _, _ in keys if not self._about("namespace", rule)})]:
+            for rule, path, key in keys:
                 # A path's `*` stands for any text: only another `*` can match it. So this is the rule that counts for
                 # what the path matches, unless one that is closer matches all of that.
-                if acl.variables.closest(variable(namespace, path)) == key:
-                    for capability in SCOPES["variable"]:
-                        if capability in acl.variables.by_name[key]:
-                            policies = self._granting(holder, _grants("variable", key, capability))
-                            yield _Right("variable", namespace, path, rule, capability, policies)
+                if matches(rule, namespace) and acl.variables.closest(variable(namespace, path)) == key:
+                    for capability, policies in granting[key]:
+                        yield _Right("variable", namespace, path, rule, capability, policies)
 
     def _granting(self, holder: _Holder, allows: Callable[[Acl], bool]) -> list[str]:
         return [name for name in holder.policies if allows(self.acl([name]))]
 
-    def _names(self, scope: str, rules: Iterable[str]) -> list[str]:
-        """What there is to have rights to; and of what the rules name, that which is not there."""
+    def _deciding(self, scope: str, grants: Grants) -> Iterator[tuple[str, str]]:
+        """What there is to have rights to, each with its rule; and of what the rules name, that which is not there."""
+        found: dict[str, str] = {}
+        for rule in grants.closest_first():
+            for name in self._about(scope, rule) or [rule]:
+                found.setdefault(name, rule)
         there = self._existing(scope)
-        return [*there, *sorted(rule for rule in set(rules) if not any(matches(rule, name) for name in there))]
+        yield from ((name, found[name]) for name in there if name in found)
+        yield from ((name, found[name]) for name in sorted(found.keys() - set(there)))
+
+    def _about(self, scope: str, rule: str) -> list[str]:
+        """What a rule is about, of what there is."""
+        if (scope, rule) not in self._matching:
+            self._matching[scope, rule] = [name for name in self._existing(scope) if matches(rule, name)]
+        return self._matching[scope, rule]
 
     def _existing(self, scope: str) -> list[str]:
         """The namespace `default` is always there, and not in the state of old releases."""
@@ -660,6 +686,15 @@ class _Access:
         scope = "namespace" if right.scope == "variable" else right.scope
         missing = scope in _GRANTS and right.name not in self._existing(scope)
         return f"there is no such {scope.replace('_', ' ')}" if missing else ""
+
+    def means(self, holder: _Holder | None) -> Any:
+        """All that its rights follow from: if that is the same, so are they. It is had faster."""
+        if holder is None:
+            return None
+        rules = {name: self._policies[name].get("Rules") for name in holder.policies if name in self._policies}
+        there = [self._existing(scope) for scope in _GRANTS]
+        salvaged = self._snapshot.salvage is not None
+        return holder.management, set(holder.policies), set(holder.lost), rules, there, salvaged
 
     def granted(self, holder: _Holder) -> dict[tuple[str, ...], Sequence[str]]:
         """Policies by scope, name, path and capability."""
@@ -684,39 +719,55 @@ class _Access:
         """Where and why; None if not."""
         if holder.management:
             return (), [holder.note or "a management token"]
-        acl = self.acl(holder.policies)
-        where, why = [], []
-        for name, allows, text in self._ways(acl, wanted):
-            where.append(name)
+        where: list[str] = []
+        why: list[str] = []
+        found = False
+        for names, allows, text in self._ways(self.acl(holder.policies), wanted):
+            found = True
+            where += names
             for policy in self._granting(holder, allows):
                 ways = [way for way in holder.policies[policy] if way.startswith("role ")]
                 through = f" through {' and '.join(ways)}" if ways and _DIRECT not in holder.policies[policy] else ""
                 why.append(f"policy {policy}{through}: {text}")
-        return (list(filter(None, where)), list(dict.fromkeys(why))) if where else None
+        return (sorted(where), why) if found else None
 
-    def _ways(self, acl: Acl, wanted: _Wanted) -> Iterator[tuple[str, Callable[[Acl], bool], str]]:
-        """For each name, what of an Acl lets do it, in words too."""
+    def _ways(self, acl: Acl, wanted: _Wanted) -> Iterator[tuple[list[str], Callable[[Acl], bool], str]]:
+        """What lets do it: the names that a rule decides about, what of an Acl is that rule, and the rule in words."""
         if wanted.scope == MANAGEMENT:
             return
         if wanted.scope not in _GRANTS and wanted.scope != "variable":
             (capability,) = wanted.alternatives
             allows = _allows(wanted.scope, capability)
             if allows(acl):
-                yield "", allows, f"{wanted.scope} {capability}"
+                yield [], allows, f"{wanted.scope} {capability}"
             return
-        grants = acl.variables if wanted.scope == "variable" else _GRANTS[wanted.scope](acl)
-        given = wanted.namespace if wanted.namespace is not None else wanted.name
-        rules = [rule.split("\0")[0] for rule in grants.by_name]
-        among = "namespace" if wanted.path is not None else wanted.scope
-        for name in [given] if given is not None else self._names(among, rules):
-            rule = grants.closest(name if wanted.path is None else variable(name, wanted.path)) or ""
+        grants, decided = self._decided(acl, wanted)
+        for rule, names in decided.items():
             for alternative in wanted.alternatives:
                 capabilities = alternative.split()
-                if grants.by_name.get(rule, set()).issuperset(capabilities):
+                if grants.by_name[rule].issuperset(capabilities):
                     first, *path = rule.split("\0")
-                    label = f'{among} "{first}"' + "".join(f', variables "{one}"' for one in path)
-                    yield name, _grants(wanted.scope, rule, alternative), f"{label}: {' and '.join(capabilities)}"
+                    kind = "namespace" if wanted.scope == "variable" else wanted.scope
+                    label = f'{kind} "{first}"' + "".join(f', variables "{one}"' for one in path)
+                    yield names, _grants(wanted.scope, rule, alternative), f"{label}: {' and '.join(capabilities)}"
                     break
+
+    def _decided(self, acl: Acl, wanted: _Wanted) -> tuple[Grants, dict[str, list[str]]]:
+        """The names that are wanted, by the rule that decides about each."""
+        by_rule: dict[str, list[str]] = {}
+        if wanted.path is None:
+            grants, given = _GRANTS[wanted.scope](acl), wanted.namespace if wanted.name is None else wanted.name
+            pairs = self._deciding(wanted.scope, grants) if given is None else [(given, grants.closest(given))]
+        else:
+            grants, given = acl.variables, wanted.namespace
+            rules = {key.split("\0", 1)[0] for key in grants.by_name}
+            names = [*self._existing("namespace"), *(rule for rule in rules if not self._about("namespace", rule))]
+            among = names if given is None else [given]
+            pairs = [(name, grants.closest(variable(name, wanted.path))) for name in among]
+        for name, rule in pairs:
+            if rule is not None:
+                by_rule.setdefault(rule, []).append(name)
+        return grants, by_rule
 
     def own_variables(self, wanted: _Wanted) -> Iterator[tuple[str, str]]:
         """Workloads that may read and list a variable because its path is theirs, each with its namespace."""
