@@ -17,9 +17,9 @@ import stat
 import sys
 import tempfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self, cast
@@ -45,9 +45,11 @@ from snapkit.cluster.connection import (
 )
 from snapkit.errors import ArchiveError, SnapshotError, SourceError, TargetExistsError
 from snapkit.files import publish, refuse_existing, temporary_name
-from snapkit.format import archive
+from snapkit.format import age, archive
+from snapkit.format.age import Identity, Recipient
 from snapkit.format.archive import Archive, Progress, Source
 from snapkit.format.records import Framer
+from snapkit.pipes import Consumer
 
 if TYPE_CHECKING:
     import requests
@@ -99,8 +101,9 @@ class Saved:
         path: The file or URL; `-` for standard output.
         size: In bytes.
         sha256: Of the file, in hex.
-        digest_checked: Was it compared with the server's Digest header? There may be none.
+        digest_checked: Was the archive compared with the server's Digest header? There may be none.
         meta: The archive's meta.json.
+        encrypted: Is the file encrypted?
     """
 
     path: str
@@ -108,6 +111,7 @@ class Saved:
     sha256: str
     digest_checked: bool
     meta: Mapping[str, Any]
+    encrypted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,8 +233,9 @@ class Client:
         stale: bool = False,
         overwrite: bool = False,
         progress: Progress | None = None,
+        encrypt_to: Recipient | Iterable[Recipient] = (),
     ) -> Saved:
-        """Save a snapshot, there only if it is whole: its transfer, container and records checked.
+        """Save a snapshot, there only if it is whole: its transfer, container and records are checked as they arrive.
 
         Args:
             path: A file; `-` for standard output; any fsspec URL. In a folder (by default the current one) it is named
@@ -238,43 +243,51 @@ class Client:
             stale: Let the server that is asked give its own state: works without a leader, may lag behind.
             overwrite: May a file that is there be replaced?
             progress: Called with the bytes that arrived so far and in all (None: servers don't say).
+            encrypt_to: Recipients (age): `age1…`, an SSH public key, or the path of a file of them. Nothing of the
+                archive is on disk in the clear then; in a folder, the name ends in `.age`.
 
         Raises:
             TargetExistsError: There is such a file, and `overwrite` is false.
             SourceError: The target can't be written to.
+            RecipientError: A recipient is none.
             ClusterError: The cluster did not give one: one of its kinds, InterruptedStreamError, DigestError and
                 NotAnArchiveError (a proxy's page, for instance) among them.
             ArchiveError: The server sent it damaged; also RecordError and LimitError.
         """
+        given = [encrypt_to] if isinstance(encrypt_to, str | os.PathLike) else list(encrypt_to)
+        if given:
+            age.recipients_of(given)  # told before the work, and not after
         target = os.fspath(path or ".")
         if target == "-":
-            return self._save_to_stdout(stale, progress)
+            return self._save_to_stdout(stale, progress, given)
         if "://" in target and not target.startswith("file://"):
-            return self._save_to_url(target, stale, overwrite, progress)
+            return self._save_to_url(target, stale, overwrite, progress, given)
         local = Path(target.removeprefix("file://"))
         folder = local.is_dir()
         if not folder:
             refuse_existing(local, overwrite)
         with _writing(str(local)), temporary_name(local / "new" if folder else local) as temporary:
             with temporary.open("w+b") as file:
-                fetched, found = self._fetched(file, stale, progress)
+                saved = self._saved(file, stale, progress, given)
                 os.fsync(file.fileno())
             if folder:
-                local /= self.default_name(found.meta)
+                local /= self._name(saved)
             publish(temporary, local, overwrite)
-        return fetched.saved(str(local), found)
+        return replace(saved, path=str(local))
 
-    def _save_to_stdout(self, stale: bool, progress: Progress | None) -> Saved:
+    def _save_to_stdout(self, stale: bool, progress: Progress | None, recipients: list[Recipient]) -> Saved:
         if sys.stdout.isatty():
             raise SourceError("is a terminal", "standard output", "send it on to a file or a command")
         with tempfile.TemporaryFile(prefix="snapkit-") as file:
-            fetched, found = self._fetched(file, stale, progress)
+            saved = self._saved(file, stale, progress, recipients)
             file.seek(0)
             shutil.copyfileobj(file, sys.stdout.buffer, CHUNK)
             sys.stdout.buffer.flush()
-        return fetched.saved("-", found)
+        return replace(saved, path="-")
 
-    def _save_to_url(self, url: str, stale: bool, overwrite: bool, progress: Progress | None) -> Saved:
+    def _save_to_url(
+        self, url: str, stale: bool, overwrite: bool, progress: Progress | None, recipients: list[Recipient]
+    ) -> Saved:
         import fsspec  # a tenth of a second that local files need not wait for
 
         shown = archive.describe(url)
@@ -284,9 +297,9 @@ class Client:
             folder = url.endswith("/") or system.isdir(path)
             if not (folder or overwrite):
                 _refuse_existing_object(system, path, shown)
-            fetched, found = self._fetched(file, stale, progress)
+            saved = self._saved(file, stale, progress, recipients)
             if folder:
-                name = self.default_name(found.meta)
+                name = self._name(saved)
                 path, shown = f"{path.rstrip('/')}/{name}", f"{shown.rstrip('/')}/{name}"
             if not overwrite:
                 _refuse_existing_object(system, path, shown)
@@ -294,9 +307,9 @@ class Client:
             # Without a transaction an upload that fails in the middle would still be closed, and so be there in part.
             with system.transaction, system.open(path, "wb") as out:
                 shutil.copyfileobj(file, out, CHUNK)
-            if (size := system.size(path)) != fetched.size:
-                raise SourceError(f"has {size} bytes after the upload of {fetched.size:,}", shown, "save it again")
-        return fetched.saved(shown, found)
+            if (size := system.size(path)) != saved.size:
+                raise SourceError(f"has {size} bytes after the upload of {saved.size:,}", shown, "save it again")
+        return replace(saved, path=shown)
 
     def snapshot(self, *, stale: bool = False, key: bytes | str | None = None) -> Snapshot:
         """The live state, taken now and checked as `save()` does it. Kept in a file without a name until closed.
@@ -311,8 +324,9 @@ class Client:
         from snapkit.state.snapshot import open_snapshot  # pandas, that saving and restoring need not wait for
 
         with tempfile.TemporaryFile(prefix="snapkit-") as file:
-            self._fetched(file, stale, None)
-            return open_snapshot(_Reader(file, self.address).stream, key=key)
+            self._saved(file, stale, None, [])
+            file.seek(0)
+            return open_snapshot(_Named(file, self.address).stream, key=key)
 
     def default_name(self, meta: Mapping[str, Any]) -> str:
         """The name for an archive of this cluster: which one, when (UTC), and at which Raft index."""
@@ -321,29 +335,55 @@ class Client:
         cluster = re.sub(r"[^A-Za-z0-9.]+", "-", self.region or self._host).strip("-.") or "local"
         return f"nomad-{cluster}-{taken:%Y%m%dT%H%M%SZ}-{meta.get('Index', 0)}.snap"
 
-    def _fetched(self, file: IO[bytes], stale: bool, progress: Progress | None) -> tuple[_Fetched, Archive]:
-        """Have an archive written to `file` and checked."""
+    def _name(self, saved: Saved) -> str:
+        return self.default_name(saved.meta) + (age.SUFFIX if saved.encrypted else "")
+
+    def _saved(self, file: IO[bytes], stale: bool, progress: Progress | None, recipients: list[Recipient]) -> Saved:
+        """Have an archive written to `file`, encrypted if there are recipients, and checked as it passes."""
         query = self._query({"stale": stale}, namespace=False)
-        with self._connection.exchange("GET", SNAPSHOT, query, timeout=self._timeouts(STATE_TIMEOUT)) as response:
-            fetched = self._received(response, file, progress)
+        written = _Written(file)
+        with ExitStack() as stack:
+            timeout = self._timeouts(STATE_TIMEOUT)
+            response = stack.enter_context(self._connection.exchange("GET", SNAPSHOT, query, timeout=timeout))
+            write: Callable[[bytes], object] = written.write
+            if recipients:
+                write = stack.enter_context(age.encrypted(written.stream, recipients))
+            checking = stack.enter_context(Consumer(self._checked_to_the_end, "snapkit-check"))
+            fetched = self._received(response, (write, checking.write), progress)
+            found = checking.result()
+            self._require_whole(fetched, found)
+        assert isinstance(found, Archive)
         file.flush()
-        matches = fetched.announced in (None, fetched.digest)
+        announced = fetched.announced is not None
+        return Saved("", written.size, written.sha256, announced, found.meta, bool(recipients))
+
+    def _checked_to_the_end(self, stream: IO[bytes]) -> Archive | SnapshotError:
+        """What was found, or what is wrong; in any case all is read, so that its digest is known."""
         try:
-            found = _checked(_Reader(file, self.address))
+            return _checked(_Named(stream, self.address))
         except SnapshotError as error:
-            cut = isinstance(error, ArchiveError) and error.nomad.endswith("unexpected EOF")
+            while stream.read(CHUNK):
+                pass
+            return error
+
+    def _require_whole(self, fetched: _Fetched, found: Archive | SnapshotError) -> None:
+        """Raise what is wrong with an archive that arrived."""
+        matches = fetched.announced in (None, fetched.digest)
+        if isinstance(found, SnapshotError):
+            cut = isinstance(found, ArchiveError) and found.nomad.endswith("unexpected EOF")
             if cut and fetched.announced != fetched.digest:  # else the server has it like this
                 what = f"the archive ended early, after {fetched.size:,} bytes"
-                raise InterruptedStreamError(what, self.address, "save it again") from error
+                raise InterruptedStreamError(what, self.address, "save it again") from found
             if matches:
-                raise
-            raise self._wrong_digest(fetched) from error
+                raise found
+            raise self._wrong_digest(fetched) from found
         if not matches:
             raise self._wrong_digest(fetched)
-        return fetched, found
 
-    def _received(self, response: requests.Response, file: IO[bytes], progress: Progress | None) -> _Fetched:
-        """Write an answer's body to `file`, less what was put around it on the way, hashing."""
+    def _received(
+        self, response: requests.Response, takers: Iterable[Callable[[bytes], object]], progress: Progress | None
+    ) -> _Fetched:
+        """Hand an answer's body on, less what was put around it on the way, hashing."""
         length = response.headers.get("Content-Length", "")
         pieces = _counted(
             response.raw.stream(CHUNK, decode_content=False), int(length) if length.isdecimal() else None, progress
@@ -361,7 +401,8 @@ class Client:
                     )
             size += len(piece)
             digest.update(piece)
-            file.write(piece)
+            for take in takers:
+                take(piece)
         if not size:
             raise InterruptedStreamError("the archive ended before its first byte", self.address, "save it again")
         return _Fetched(size, digest.digest(), _announced(response.headers.get("Digest", "")))
@@ -400,7 +441,14 @@ class Client:
         what = f"the archive arrived altered: its SHA-256 is {fetched.base64}, its Digest header says {announced}"
         return DigestError(what, self.address, "save it again; does a proxy stand between?")
 
-    def restore(self, src: Source, *, force: bool = False, progress: Progress | None = None) -> Archive:
+    def restore(
+        self,
+        src: Source,
+        *,
+        force: bool = False,
+        progress: Progress | None = None,
+        identity: Identity | None = None,
+    ) -> Archive:
         """Replace the cluster's whole state, ACL tokens included, by an archive's.
 
         The archive is verified before the first byte goes out, and those bytes go out. Nothing is sent twice.
@@ -409,38 +457,44 @@ class Client:
             src: A path or URL of an archive, its bytes or a binary stream.
             force: Send it though verify finds errors in its state. A container that is damaged is never sent.
             progress: Called with the bytes sent so far and in all.
+            identity: What opens an archive that is encrypted (age): the path of an identity file, or its text. It is
+                decrypted as it is sent, and nowhere on disk in the clear.
 
         Returns:
             What was found in the archive.
 
         Raises:
-            SourceError: There is nothing to read.
+            SourceError: There is nothing to read, or it is encrypted and the identity does not open it.
             NotAnArchiveError: It is a raft snapshot directory or a bare state.bin.
             SnapshotError: It is damaged, or a server would refuse it: ArchiveError, RecordError, LimitError.
             ClusterError: The cluster did not take it and is as it was: one of its kinds.
             RestoreUnclearError: It went wrong after the upload had begun: the state may have been swapped.
         """
+        name = archive.describe(src)
         with _spooled(src) as file:
-            checked = _Reader(file, archive.describe(src))
-            found = _checked(checked)
+            with _again(file, name, identity) as stream:
+                checked = _Reader(stream, name)
+                found = _checked(checked)
             if found.kind != "archive":
-                raise NotAnArchiveError(f"is a {found.kind}, no archive", checked.name, _how_to_archive(checked.name))
+                raise NotAnArchiveError(f"is a {found.kind}, no archive", name, _how_to_archive(name))
             if not force:
-                self._verify(file, checked.name)
+                self._verify(file, name, identity)
             if not self.leader():  # also: a cluster out of reach or TLS that fails should show before an upload begins
                 raise NoLeaderError("has no leader, which a restore needs", self.address, "wait for an election")
-            upload = _Upload(file, checked.name, checked.done, progress)
-            self._upload(upload)
+            with _again(file, name, identity) as stream:
+                upload = _Upload(stream, name, checked.done, progress)
+                self._upload(upload)
             if upload.digest != checked.digest:
-                raise self._unclear(f"took other bytes than were checked: {checked.name} changed meanwhile")
+                raise self._unclear(f"took other bytes than were checked: {name} changed meanwhile")
         return found
 
-    def _verify(self, file: IO[bytes], name: str) -> None:
+    def _verify(self, file: IO[bytes], name: str, identity: Identity | None) -> None:
         """Refuse what verify has errors about: servers take some of it, and do not survive it."""
         from snapkit.state.verify import verify  # pandas, which a refused container need not wait for
 
         file.seek(0)
-        error = next((finding for finding in verify(file).found if finding.severity == "error"), None)
+        found = verify(file, identity=identity).found
+        error = next((finding for finding in found if finding.severity == "error"), None)
         if error is not None:
             advice = f"{error.advice} (`snapkit verify` tells all, force sends it all the same)"
             raise SnapshotError(error.message, f"{name}: {error.place}", advice)
@@ -562,22 +616,57 @@ class _Fetched:
     def base64(self) -> str:
         return base64.b64encode(self.digest).decode()
 
-    def saved(self, path: str, found: Archive) -> Saved:
-        return Saved(path, self.size, self.digest.hex(), self.announced is not None, found.meta)
 
+class _Written:
+    """A file as it is written: how long it is, and its hash."""
 
-class _Reader:
-    """A file from its start, hashed as it is read."""
-
-    def __init__(self, file: IO[bytes], name: str) -> None:
-        file.seek(0)
-        self.name = name
-        self.done = 0
+    def __init__(self, file: IO[bytes]) -> None:
+        self.size = 0
         self._file = file
         self._sha256 = hashlib.sha256()
 
+    def write(self, data: bytes) -> int:
+        self._file.write(data)
+        self._sha256.update(data)
+        self.size += len(data)
+        return len(data)
+
+    @property
+    def sha256(self) -> str:
+        return self._sha256.hexdigest()
+
+    @property
+    def stream(self) -> IO[bytes]:
+        """It, as what writes to binary streams wants to see it."""
+        return cast("IO[bytes]", self)
+
+
+class _Named:
+    """A stream, called by a name in messages."""
+
+    def __init__(self, stream: IO[bytes], name: str) -> None:
+        self.name = name
+        self._stream = stream
+
     def read(self, most: int = -1) -> bytes:
-        data = self._file.read(most)
+        return self._stream.read(most)
+
+    @property
+    def stream(self) -> IO[bytes]:
+        """It, as what takes binary streams wants to see it."""
+        return cast("IO[bytes]", self)
+
+
+class _Reader(_Named):
+    """A stream, hashed as it is read."""
+
+    def __init__(self, stream: IO[bytes], name: str) -> None:
+        super().__init__(stream, name)
+        self.done = 0
+        self._sha256 = hashlib.sha256()
+
+    def read(self, most: int = -1) -> bytes:
+        data = super().read(most)
         self.done += len(data)
         self._sha256.update(data)
         return data
@@ -586,17 +675,12 @@ class _Reader:
     def digest(self) -> bytes:
         return self._sha256.digest()
 
-    @property
-    def stream(self) -> IO[bytes]:
-        """It, as what takes binary streams wants to see it."""
-        return cast("IO[bytes]", self)
-
 
 class _Upload(_Reader):
-    """So many bytes of a file, no more and no less: the length is announced ahead."""
+    """So many bytes of a stream, no more and no less: the length is announced ahead."""
 
-    def __init__(self, file: IO[bytes], name: str, size: int, progress: Progress | None) -> None:
-        super().__init__(file, name)
+    def __init__(self, stream: IO[bytes], name: str, size: int, progress: Progress | None) -> None:
+        super().__init__(stream, name)
         self._size = size
         self._progress = progress
 
@@ -613,6 +697,8 @@ class _Upload(_Reader):
             data = super().read(left if most < 0 else min(most, left))
         except OSError as error:  # of the file: urllib3 would take it for one of the connection
             raise SourceError(f"can't be read ({error.strerror})", self.name, advice) from error
+        except SnapshotError as error:  # it was encrypted, and changed since it was checked
+            raise SourceError(error.what, self.name, advice) from error
         if left and not data:
             raise SourceError("became shorter while it was sent", self.name, advice)
         if self._progress is not None and data:
@@ -620,14 +706,14 @@ class _Upload(_Reader):
         return data
 
 
-def _checked(reader: _Reader) -> Archive:
+def _checked(source: _Named) -> Archive:
     """Read an archive to its end: container, framing of the records, and what a server refuses besides.
 
     Raises:
         SnapshotError: It is damaged, or would be refused.
     """
     framer = Framer(index=False)
-    found = archive.read(reader.stream, framer)
+    found = archive.read(source.stream, framer)
     try:
         framer.close()
         for oddity in found.oddities:
@@ -637,8 +723,20 @@ def _checked(reader: _Reader) -> Archive:
             version = f"Version is {found.meta.get('Version')!r:.20}, and servers take 1 alone"
             raise ArchiveError(version, archive.META, "use another copy")
     except SnapshotError as error:
-        raise error.at(reader.name) from error.__cause__
+        raise error.at(source.name) from error.__cause__
     return found
+
+
+@contextmanager
+def _again(file: IO[bytes], name: str, identity: Identity | None) -> Iterator[IO[bytes]]:
+    """What is in a file, decrypted if need be, from its start."""
+    file.seek(0)
+    with ExitStack() as stack:
+        try:
+            stream = stack.enter_context(archive.plain(file, identity))
+        except SnapshotError as error:
+            raise error.at(name) from error.__cause__
+        yield stream
 
 
 @contextmanager
