@@ -1,0 +1,61 @@
+"""sizes: what the bytes of a state are of, how they grew, and what of them is copies or garbage."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from snapkit.cli.app import app
+from snapkit.cli.inputs import File, Json, moment_of, opened
+from snapkit.cli.output import show_frame
+from snapkit.errors import SnapshotError
+
+
+@app.command()
+def sizes(
+    file: File,
+    by: Annotated[
+        Literal["table", "namespace", "job", "parent", "version", "group", "field", "object"],
+        typer.Option(help="What bytes are counted by. parent: jobs with all that they dispatched or launched."),
+    ] = "table",
+    against: Annotated[
+        str | None, typer.Option(help="How it grew since this earlier snapshot.", metavar="EARLIER")
+    ] = None,
+    gc: Annotated[
+        bool, typer.Option("--gc", help="What garbage collection takes, now and later; each object with --by object.")
+    ] = False,
+    now: Annotated[
+        str | None, typer.Option(help="With --gc: when it is; default: when it was taken.", metavar="TIME|now")
+    ] = None,
+    duplication: Annotated[
+        bool, typer.Option("--duplication", help="How often each version of a job is there: every allocation has it.")
+    ] = False,
+    limit: Annotated[int | None, typer.Option(help="Rows to show; 0 for all. Default: 50 on a terminal.")] = None,
+    json_: Json = False,
+) -> None:
+    """What takes how many bytes of a state, the largest first."""
+    if [against is not None, gc, duplication].count(True) > 1:
+        raise SnapshotError("exclude each other", "--against, --gc and --duplication", "give one of them")
+    if (duplication and by != "table") or (gc and by not in ("table", "object")):
+        raise SnapshotError("has groupings of its own", "--duplication" if duplication else "--gc", "leave out --by")
+    if now is not None and not gc:
+        raise SnapshotError("needs --gc", "--now", "add --gc")
+    if file == against == "-":
+        raise SnapshotError("can be read once", "standard input", "save one of the two as a file")
+    from snapkit.state import garbage
+    from snapkit.state import sizes as measured
+
+    moment = moment_of(now)
+    with opened(file) as snapshot:
+        if gc:
+            taken = garbage.collectable(snapshot, moment)
+            frame = taken if by == "object" else garbage.by_table(taken)
+        elif duplication:
+            frame = measured.duplication(snapshot)
+        elif against is not None:
+            with opened(against) as earlier:
+                frame = measured.growth(earlier, snapshot, by)
+        else:
+            frame = measured.sizes(snapshot, by)
+        show_frame(frame, json_, limit, everything=True)
