@@ -20,8 +20,8 @@ import pandas as pd
 
 from snapkit.errors import SnapshotError
 from snapkit.format.schema import BY_TABLE
-from snapkit.format.values import Buffer, split_map, text, unpack
-from snapkit.state.sizes import NIL, labels, name_of, number_of, records_by_type, unpacked
+from snapkit.format.values import Buffer, text
+from snapkit.state.sizes import labels, name_of, number_of, records_by_type, unpacked
 
 if TYPE_CHECKING:
     from snapkit.state.snapshot import Snapshot
@@ -125,8 +125,8 @@ class _Job:
 
     def reschedule_policy(self, group: Any) -> dict[bytes, Any]:
         """Of one of its task groups; empty if there is none."""
-        for each in _items(unpack(split_map(self.record).get("TaskGroups", NIL))):
-            if _map(each).get(b"Name") == group:
+        for each in map(_map, _items(_field("jobs", self.record, "TaskGroups"))):
+            if each.get(b"Name") == group:
                 return _map(each.get(b"ReschedulePolicy"))
         return {}
 
@@ -148,7 +148,7 @@ class _Alloc:
 
     def last_reschedule(self) -> dict[bytes, Any]:
         """The last attempt to run it elsewhere; empty if there was none."""
-        tracker = _map(unpack(split_map(self.record).get("RescheduleTracker", NIL)))
+        tracker = _map(_field("allocs", self.record, "RescheduleTracker"))
         return _map((_items(tracker.get(b"Events")) or [None])[-1])
 
 
@@ -374,6 +374,10 @@ def _witness(snapshot: Snapshot) -> Callable[[int], int] | None:
     created = snapshot.meta.created
     times.append(times[-1] if created is None else max(times[-1], created.value))
     return lambda index: times[bisect_left(indexes, index)]
+
+
+def _field(table: str, record: Buffer, name: str) -> Any:
+    return unpacked(BY_TABLE[table], [record], [name])[name][0]
 
 
 def _map(value: Any) -> dict[bytes, Any]:
