@@ -15,7 +15,6 @@ import json
 import logging
 import os
 import secrets
-import shutil
 import socket
 import ssl
 import tempfile
@@ -33,8 +32,8 @@ from typing import IO, Any, Self, cast
 from urllib.parse import unquote
 
 from snapkit.cluster.answers import Answers, ApiError, Request, Server, compiled
-from snapkit.errors import ArchiveError, SnapshotError
-from snapkit.format import archive
+from snapkit.errors import ArchiveError, SnapshotError, SourceError
+from snapkit.format import age, archive
 from snapkit.format.archive import Source, describe
 from snapkit.state.acl import Authority, Identity, TokenExpiredError, TokenNotFoundError
 from snapkit.state.edit import edited, stamp
@@ -93,10 +92,10 @@ NO_FAULTS = Faults()
 class _State:
     """What is served now: an archive's bytes, and what it says."""
 
-    def __init__(self, file: IO[bytes], now: datetime | None) -> None:
+    def __init__(self, file: IO[bytes], now: datetime | None, spill: bool = True) -> None:
         file.seek(0)
         self.file = file
-        self.snapshot = open_snapshot(file)
+        self.snapshot = open_snapshot(file, spill=spill)
         self.authority = Authority(self.snapshot, now=now)
         self.digest = _sha256(file)
 
@@ -122,6 +121,7 @@ class ServedCluster:
         port: int = 0,
         uds: str | os.PathLike[str] | None = None,
         keystore: str | os.PathLike[str] | None = None,
+        identity: age.Identity | None = None,
         now: datetime | None = None,
         version: str = NEWEST,
         region: str = "global",
@@ -142,7 +142,8 @@ class ServedCluster:
         self._clock = clock
         self._lock = threading.Lock()  # answers and swaps take turns: a swap closes what answers read
         self._source = describe(source)
-        self._state = _State(_archive_of(source), now)
+        file, self._private = _archive_of(source, identity)
+        self._state = _State(file, now, spill=not self._private)
         self._raft_index = self._state.snapshot.meta.index or 0
         self._alive = set(self._state.snapshot.nodes.index)
         self._restored: float | None = None
@@ -327,7 +328,7 @@ class ServedCluster:
             ApiError: It is refused, in Nomad's words.
         """
         try:
-            state = _State(file, self._now)
+            state = _State(file, self._now, spill=not self._private)
         except ArchiveError as error:
             raise _refused(error.nomad) from error
         except SnapshotError as error:
@@ -380,8 +381,8 @@ class ServedCluster:
 
     def _edit(self, changes: Any, index: int) -> None:
         old = self._state
-        file = _written(old.snapshot, edited(old.snapshot, changes), index)
-        self._state = _State(file, self._now)
+        file = _written(old.snapshot, edited(old.snapshot, changes), index, self._private)
+        self._state = _State(file, self._now, spill=not self._private)
         old.close()
 
 
@@ -392,10 +393,10 @@ def serve(source: Source, **options: Any) -> ServedCluster:
 
     Args:
         source: Anything that `snapkit.open()` takes.
-        options: host, port, uds (a unix socket), keystore (opens variables of 1.4 to 1.8), now (judges tokens; by
-            default the archive's created time), version and region to pretend, faults, tls_cert, tls_key,
-            tls_client_ca, http_auth (`user:password`), heartbeat (seconds until restored nodes that do not exist go
-            down) and clock.
+        options: host, port, uds (a unix socket), keystore (opens variables of 1.4 to 1.8), identity (opens a source
+            that is encrypted, which is served from memory), now (judges tokens; by default the archive's created
+            time), version and region to pretend, faults, tls_cert, tls_key, tls_client_ca, http_auth
+            (`user:password`), heartbeat (seconds until restored nodes that do not exist go down) and clock.
 
     Raises:
         SnapshotError: The source can't be read or the address not be listened on.
@@ -425,36 +426,59 @@ def _is_address(host: str) -> bool:
 # -- archives
 
 
-def _archive_of(source: Source) -> IO[bytes]:
-    """The source as an archive in a file without a name: what stands there may change, what is served does not."""
+def _archive_of(source: Source, identity: age.Identity | None) -> tuple[IO[bytes], bool]:
+    """The source as an archive in a file without a name, and whether that is to be kept off the disk.
+
+    What stands at the source may change, what is served does not.
+    """
     with contextlib.ExitStack() as stack:
-        file = stack.enter_context(_spool(archive.describe(source)))
-        if isinstance(source, str | os.PathLike) and not Path(source).is_dir() and "://" not in os.fspath(source):
-            source = _copied(source, file)
-        with open_snapshot(source) as snapshot:
-            if snapshot.archive.kind != "archive" or source is not file:
-                file.seek(0)
-                file.truncate()
+        private = False
+        if not (isinstance(source, str | os.PathLike) and Path(source).is_dir()):
+            file, private = _copied(source, identity)
+            source = stack.enter_context(file)
+        with open_snapshot(source, spill=not private) as snapshot:
+            if snapshot.archive.kind != "archive":
+                stack.close()
+                file = stack.enter_context(_spool(snapshot.meta.source, private))
                 _write_archive(snapshot, file)
         stack.pop_all()
-        return file
+        return file, private
 
 
-def _spool(name: str) -> IO[bytes]:
-    """A file without a name on disk; messages call it by this one, and not by the number of its handle."""
-    file: IO[bytes] = tempfile.TemporaryFile(prefix="snapkit-serve-")  # noqa: SIM115 - closed by whose it is
+def _spool(name: str, private: bool) -> IO[bytes]:
+    """A file without a name on disk, or in memory; messages call it by this one, and not by its handle's number."""
+    if not private:
+        file: IO[bytes] = tempfile.TemporaryFile(prefix="snapkit-serve-")  # noqa: SIM115 - closed by whose it is
+    elif hasattr(os, "memfd_create"):
+        file = os.fdopen(os.memfd_create("snapkit-serve"), "w+b")
+    else:
+        raise SnapshotError("is served on Linux alone", f"{name}, which is encrypted", "decrypt it yourself, by age -d")
     cast("Any", file).raw.name = name
     return file
 
 
-def _copied(source: str | os.PathLike[str], file: IO[bytes]) -> Source:
-    try:
-        with Path(source).open("rb") as original:
-            shutil.copyfileobj(original, file, CHUNK)
-    except OSError:
-        return source  # open_snapshot says what is wrong with it
-    file.seek(0)
-    return file
+def _copied(source: Source, identity: age.Identity | None) -> tuple[IO[bytes], bool]:
+    """What is in a source, in a file of our own, and whether that is to be kept off the disk."""
+    name, private = archive.describe(source), False
+
+    def note_private() -> None:
+        nonlocal private
+        private = True
+
+    with contextlib.ExitStack() as stack:
+        try:
+            with archive.plain(source, identity, on_encrypted=note_private) as stream:
+                file = stack.enter_context(_spool(name, private))
+                while piece := stream.read(CHUNK):
+                    file.write(piece)
+        except SnapshotError as error:
+            raise error.at(name) from error.__cause__
+        except OSError as error:
+            what = f"can't be read ({error.strerror or error})"
+            raise SourceError(what, name, "check the path and its mode") from error
+        file.seek(0)
+        stack.pop_all()
+        return file, private
 
 
 def _write_archive(snapshot: Snapshot, file: IO[bytes]) -> None:
@@ -462,10 +486,10 @@ def _write_archive(snapshot: Snapshot, file: IO[bytes]) -> None:
     archive.write_to(file, meta, snapshot.chunks(), snapshot.meta.size)
 
 
-def _written(snapshot: Snapshot, state: Iterator[bytes], index: int) -> IO[bytes]:
+def _written(snapshot: Snapshot, state: Iterator[bytes], index: int, private: bool) -> IO[bytes]:
     """A new archive of a changed state, in a file without a name."""
     with contextlib.ExitStack() as stack:
-        changed = stack.enter_context(tempfile.TemporaryFile())
+        changed = stack.enter_context(_spool("what changed", private))
         for piece in state:
             changed.write(piece)
         size = changed.tell()
@@ -473,7 +497,7 @@ def _written(snapshot: Snapshot, state: Iterator[bytes], index: int) -> IO[bytes
         meta = dict(snapshot.archive.meta)
         milliseconds = time.time_ns() // 1_000_000
         meta |= {"Index": index, "ID": f"{meta.get('Term', 1)}-{index}-{milliseconds}"}
-        file = _spool(snapshot.meta.source)  # the state's from here on
+        file = _spool(snapshot.meta.source, private)  # the state's from here on
         archive.write_to(file, meta, iter(lambda: changed.read(CHUNK), b""), size)
         return file
 
@@ -588,7 +612,7 @@ class _Endpoint:
         if encoding:  # as real servers do: the archive is compressed once more, and its type not told
             headers = {"Content-Encoding": encoding, "Vary": "Accept-Encoding"}
         if faults.corrupt:
-            file, digest = _flipped(file)
+            file, digest = _flipped(file, self._cluster._private)
         if faults.digest == "wrong":
             digest = bytes(32)
         if faults.digest != "missing":
@@ -597,7 +621,7 @@ class _Endpoint:
         return _ArchiveResponse(file, _cut(pieces, faults.cut), headers=headers)
 
     async def _restore(self, request: HttpRequest) -> Response:
-        file = _spool("the archive restored last")  # the state's if taken
+        file = _spool("the archive restored last", self._cluster._private)  # the state's if taken
         try:
             async for piece in request.stream():
                 await run_in_threadpool(file.write, piece)
@@ -655,8 +679,8 @@ def _pieces(file: IO[bytes]) -> Iterator[bytes]:
         yield piece
 
 
-def _flipped(file: IO[bytes]) -> tuple[IO[bytes], bytes]:
-    damaged: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by who sends it
+def _flipped(file: IO[bytes], private: bool) -> tuple[IO[bytes], bytes]:
+    damaged = _spool("a damaged archive", private)  # closed by who sends it
     with file:
         for piece in _pieces(file):
             damaged.write(piece)

@@ -24,6 +24,7 @@ Recipient: TypeAlias = str | os.PathLike[str]
 SUFFIX = ".age"
 _MAGIC = b"age-encryption.org/"
 _ARMOR = b"-----BEGIN AGE ENCRYPTED FILE-----"
+RECIPIENTS = "give age1…, an SSH public key (ed25519 or RSA), or a file of them, one a line"
 _SECRET = "AGE-SECRET-KEY-"
 _PEM = "-----BEGIN "
 
@@ -164,7 +165,7 @@ def _identities(identity: Identity) -> list[Any]:
     text = os.fspath(identity)
     if not (text.lstrip().startswith((_SECRET, _PEM, "#")) or "\n" in text):
         name = text
-        text = _text(text, IdentityError)
+        text = _text(text, IdentityError, "name an identity file, as age-keygen writes it, or an SSH private key")
     if is_encrypted(text.encode()):
         raise IdentityError("is itself encrypted", name, "decrypt it with `age -d`, and give the result")
     if text.lstrip().startswith(_PEM):
@@ -200,12 +201,15 @@ def recipients_of(given: Iterable[Recipient] | Recipient) -> list[Any]:
             continue
         if text.startswith(_SECRET):
             raise _secret("the recipient")
-        found = [_recipient(line, f"{text}: line {number}") for number, line in _lines(_text(text, RecipientError))]
+        found = [
+            _recipient(line, f"{text}: line {number}")
+            for number, line in _lines(_text(text, RecipientError, RECIPIENTS))
+        ]
         if not found:
-            raise RecipientError("names no recipient", text, "write one a line: age1… or an SSH public key")
+            raise RecipientError("names no recipient", text, RECIPIENTS)
         keys += found
     if not keys:
-        raise RecipientError("is missing", "the recipient", "name one: age1…, an SSH public key, or a file of them")
+        raise RecipientError("is missing", "the recipient", RECIPIENTS)
     return keys
 
 
@@ -217,8 +221,7 @@ def _recipient(text: str, place: str) -> Any:
     try:
         return kind.from_str(text)
     except pyrage.RecipientError as error:
-        advice = "give age1…, an SSH public key (ed25519 or RSA), or a file of them"
-        raise RecipientError("is no age recipient", place, advice) from error
+        raise RecipientError("is no age recipient", place, RECIPIENTS) from error
 
 
 def _secret(place: str) -> RecipientError:
@@ -230,14 +233,13 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
     return ((number, line) for number, line in lines if line and not line.startswith("#"))
 
 
-def _text(path: str, kind: type[SnapshotError]) -> str:
+def _text(path: str, kind: type[SnapshotError], advice: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise kind("is no text", path, "check the path") from error
+        raise kind("is no text", path, advice) from error
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise kind(f"can't be read ({reason})", path, "check the path and its mode") from error
+        raise kind(f"can't be read ({getattr(error, 'strerror', None) or error})", path, advice) from error
 
 
 def _pyrage() -> Any:
