@@ -19,46 +19,49 @@ from collections.abc import Callable
 from math import prod
 from typing import Any
 
+import numpy as np
+
 #: Words of Nomad itself, as its states, messages, policies and attributes have them: they stay, in any case.
 WORDS = frozenset(
     """
-    accessor accessors acl active add address advertise aead aes256 affinity after agent alias alive all alloc allocated
-    allocation allocations allocs alloc_mounts allow amd64 and annually anonymous anti any api apr arch arm arm64
-    artifact artifacts attempt attempts attr attribute aug auth auto autopilot available awskms azurekeyvault balance
-    bandwidth base64 batch bidirectional bind binding binpack block blocked bool bootstrap bridge broker built bytes
-    bytestotal
-    canary canceled cancelled capabilities capacity cgroup cgroups change changed check checks claim class
-    cleared client closed cluster cni code collision command complete completed computed config connect constant
-    constraint constraints consul contains contention cooldown controller core cores count cpu create created cron csi daily
-    darwin datacenter dead deadline debug dec default delay delete deny deployment deployments deprecated deregister
-    deregistered desired destroy destructive detach detected device devices dimension disabled disconnect disconnected
-    disk dispatch distinct docker down download downloading drain drained draining driver due eddsa eligible eligibility
-    enabled env error eval evals evaluation evaluations event events every evict evicted exceeded exec exhausted exit
-    exited exponential expose failed fail failing fails failure false feb fibonacci file filesystem filtered finished
-    followup for force forced format found free frequency fri fs gc gcm gcpckms get ghz gib global gmt group groups grpc
-    hcl hcl1 hcl2 health healthy heartbeat help horizontal host hostname hosts hourly http https hup id ignore image
-    in inactive index ineligible info ingress initialized initializing install int interval into ip ipv4 ipv6 io is
-    isolation jan java job jobs json jul jun jwks jwt kernel key keyring keys kib kill killed killing launch leader
-    left lib license lifecycle limit linux list local log logs lost management manual mar mark marked matches max may
-    member memory mesh meta method methods metric mhz mib migrate migrating min missed missing mkdir mock mode
-    modelname mon monthly mount mounts multi name namespace namespaces native nestedvirt network new newer no node node0
-    nodes nomad nomadproject none noop not nov numa numcores oct of off oidc on one only oom open operator or os out override parse
-    path paths paused peer pending periodic permission platform plan plugin plugins podman policies policy pool pools
-    port ports poststart poststop preempted preemption prefer prepublished prestart private progress proxy purge push
-    qemu query queued quota quotas raft raw read reader ready realtime rebalance receive received reconnect register
-    registered registration registrations rekeying remove repeated reported require required reschedule rescheduled
-    rescheduling reserve reservablecores restart restarted restarting restarts role roles rolling root rs256 rule rules
-    run running runtime sat save scale scaling scheduled scheduler score scores script secret secrets sentinel sep
-    sequence service services set setup shutdown si sibling sidecar signal signaled signaling sigabrt sigalrm sigbus
-    sigchld sigcont sigfpe sighup sigill sigint sigio sigiot sigkill signature signer signull sigpipe sigprof sigquit
-    sigsegv sigstop sigsys sigterm sigtrap sigtstp sigttin sigttou sigusr1 sigusr2 sigwinch sigxcpu sigxfsz single size source strategy
-    slice snapshot snapshots spread stable started starting state states static status stop stopped storage storageclass
-    stopping string submission submit successful summary sun sync sysbatch system tag target task tasks tcp template
-    terminated terminating terminal thu time timeout timer tls tlsv1 token tokens topology total totalbytes
-    totalcompute totaldisk transit transparent true trigger triggered tue type udp uint unblocked unblocking
-    unhealthy unix unique unknown unlimited until update updated upgrade usablecompute user using utc v1 v2 valid value
-    validation variable variables vault version versions vertical volume volumes wait waiting watcher wed weekly when
-    windows with write writer x86 yearly yes
+    accessor accessors acl active add address advertise aead aes256 affinity after agent alias alive all alloc
+    alloc_mounts allocated allocation allocations allocs allow amd64 and annually anonymous anti any api apr arch
+    arm arm64 artifact artifacts attempt attempts attr attribute aug auth auto autopilot available awskms
+    azurekeyvault balance bandwidth base64 batch bidirectional bind binding binpack block blocked bool bootstrap
+    bridge broker built bytes bytestotal canary canceled cancelled capabilities capacity cgroup cgroups change
+    changed check checks claim class cleared client closed cluster cni code collision command complete completed
+    computed config connect constant constraint constraints consul contains contention controller cooldown core
+    cores count cpu create created cron csi daily darwin datacenter dead deadline debug dec default delay delete
+    deny deployment deployments deprecated deregister deregistered desired destroy destructive detach detected
+    device devices dimension disabled disconnect disconnected disk dispatch distinct docker down download
+    downloading drain drained draining driver due eddsa eligibility eligible enabled env error eval evals evaluation
+    evaluations event events every evict evicted exceeded exec exhausted exit exited exponential expose fail failed
+    failing fails failure false feb fibonacci file filesystem filtered finished followup for force forced format
+    found free frequency fri fs gc gcm gcpckms get ghz gib global gmt group groups grpc hcl hcl1 hcl2 health healthy
+    heartbeat help horizontal host hostname hosts hourly http https hup id ignore image in inactive index ineligible
+    info ingress initialized initializing install int interval into io ip ipv4 ipv6 is isolation jan java job jobs
+    json jul jun jwks jwt kernel key keyring keys kib kill killed killing launch leader left lib license lifecycle
+    limit linux list local log logs lost management manual mar mark marked matches max may member memory mesh meta
+    method methods metric mhz mib migrate migrating min missed missing mkdir mock mode modelname mon monthly mount
+    mounts multi name namespace namespaces native nestedvirt network new newer no node node0 nodes nomad
+    nomadproject none noop not nov numa numcores oct of off oidc on one only oom open operator or os out override
+    parse path paths paused peer pending periodic permission plan platform plugin plugins podman policies policy
+    pool pools port ports poststart poststop preempted preemption prefer prepublished prestart private progress
+    proxy purge push qemu query queued quota quotas raft raw read reader ready realtime rebalance receive received
+    reconnect register registered registration registrations rekeying remove repeated reported require required
+    reschedule rescheduled rescheduling reservablecores reserve restart restarted restarting restarts role roles
+    rolling root rs256 rule rules run running runtime sat save scale scaling scheduled scheduler score scores script
+    secret secrets sentinel sep sequence service services set setup shutdown si sibling sidecar sigabrt sigalrm
+    sigbus sigchld sigcont sigfpe sighup sigill sigint sigio sigiot sigkill signal signaled signaling signature
+    signer signull sigpipe sigprof sigquit sigsegv sigstop sigsys sigterm sigtrap sigtstp sigttin sigttou sigusr1
+    sigusr2 sigwinch sigxcpu sigxfsz single size slice snapshot snapshots source spread stable started starting
+    state states static status stop stopped stopping storage storageclass strategy string submission submit
+    successful summary sun sync sysbatch system tag target task tasks tcp template terminal terminated terminating
+    thu time timeout timer tls tlsv1 token tokens topology total totalbytes totalcompute totaldisk transit
+    transparent trigger triggered true tue type udp uint unblocked unblocking unhealthy unique unix unknown
+    unlimited until update updated upgrade usablecompute user using utc v1 v2 valid validation value variable
+    variables vault version versions vertical volume volumes wait waiting watcher wed weekly when windows with write
+    writer x86 yearly yes
     """.split()  # noqa: SIM905 - a list of a hundred lines reads no better
 )
 
@@ -92,6 +95,11 @@ _CREDENTIALS = re.compile(r"(?<=://)[^/?#\s@]+(?=@)|(?<=[?&])([^=&\s#\"']+)=([^&
 ALPHABETS = {"hex": b"abcd2357", "digit": b"2357", "lower": b"ghjkmn", "upper": b"GHJKMN"}
 TABLES = {name: bytes(letters[i % len(letters)] for i in range(256)) for name, letters in ALPHABETS.items()}
 REPLACED = frozenset(b"".join(ALPHABETS.values()).decode())
+_LETTERS = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_HEX = re.compile(rb"(?<![A-Za-z0-9])(?=\d*[a-f])[0-9a-f]{16,}(?![A-Za-z0-9])")
+_ESCAPED = re.compile(rb'\\[nrtbfu"\\/]')
+_KINDS = np.array([0] * 48 + [1] * 10 + [0] * 7 + [3] * 26 + [0] * 6 + [2] * 26 + [0] * 133, np.uint8)
+_MATRIX = np.array([list(bytes(256)), *(list(TABLES[name]) for name in ("digit", "lower", "upper", "hex"))], np.uint8)
 LONG = 16  # characters from which a secret is long: the alphabets above still tell such ones apart
 
 #: Characters that stay among themselves: the first, and how many. All of one have as many bytes in UTF-8.
@@ -145,9 +153,10 @@ class Pseudonyms:
         jwt = _JWT.fullmatch(text)
         if jwt and (made := self._jwt(jwt, value)):
             return made.encode()
-        found = list(_RUNS.finditer(text))
-        places = [i for m in found if m.lastgroup != "kept" for i in range(*m.span())]
-        if len(places) < LONG and all(ord(text[i]) < 0x80 for i in places):
+        if len(value) == len(text):
+            if len(value) - len(value.translate(None, _LETTERS)) >= LONG:
+                return self._long(value)
+            places = [i for m in _RUNS.finditer(text) if m.lastgroup != "kept" for i in range(*m.span())]
             return self._permuted(text, places, "secret").encode()
         stream = self.noise("secret", value, 3 * len(text))
         tables = {name: stream[: len(text)].translate(table).decode() for name, table in TABLES.items()}
@@ -164,6 +173,17 @@ class Pseudonyms:
             return tables[str(match.lastgroup)][start:end]
 
         return _RUNS.sub(replace, text).encode()
+
+    def _long(self, value: bytes) -> bytes:
+        """A long secret that is ASCII, all of it at once."""
+        old = np.frombuffer(value, np.uint8)
+        kinds = _KINDS[old]
+        for match in _HEX.finditer(value):
+            kinds[match.start() : match.end()] = 4
+        for match in _ESCAPED.finditer(value):
+            kinds[match.start() : match.end()] = 0
+        stream = np.frombuffer(self.noise("secret", value, len(value)), np.uint8)
+        return np.where(kinds == 0, old, _MATRIX[kinds, stream]).tobytes()
 
     def _jwt(self, jwt: re.Match[str], value: bytes) -> str | None:
         try:

@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 
 import cramjam
@@ -31,7 +31,7 @@ from snapkit.files import refuse_existing
 from snapkit.format import archive
 from snapkit.format.archive import Progress, Source
 from snapkit.format.schema import ANY, BY_BYTE, BY_TABLE, STREAM_ORDER, Field, RecordType, Type, fields, type_name
-from snapkit.format.values import MAX_DEPTH, UNIX_EPOCH, Buffer, go_time, unpack
+from snapkit.format.values import MAX_DEPTH, UNIX_EPOCH, Buffer, go_time, split_list, split_map, unpack
 from snapkit.state.edit import pack
 from snapkit.state.keyring import AEAD, NONCE, Keyring, KeyringError
 from snapkit.state.pseudonyms import TABLES, Pseudonyms
@@ -56,6 +56,8 @@ _PIECE = 1 << 20  # bytes that are written at once
 _SAMPLES = 32  # records of each type that are looked at for fields that are not known
 _CACHED = 20_000  # values of one field
 _TOKEN = BY_TABLE["acl_tokens"].byte
+#: First bytes of what has no text in it: numbers, nil, booleans, and what is empty.
+_NO_TEXT = frozenset({*range(0x81), 0x90, 0xA0, 0xC0, 0xC2, 0xC3, *range(0xCA, 0xD4), *range(0xE0, 0x100)})
 _TAG = 16  # bytes of AES-GCM's tag
 #: Structs as Go writes them with nothing in them.
 _EMPTY: Mapping[str, dict[str, Any]] = {
@@ -499,6 +501,8 @@ class Redactor:
         def thorough(packed: Buffer) -> bytes:
             return pack(self._value(unpack(packed), whole, "keep", kind.struct))
 
+        if self._profile == "strict" and whole.kind == "struct":
+            return lambda packed: self._packed_struct(packed, kind.struct, "keep")
         if self._profile == "strict" or not all(_is_name(name) for _, name in self._unknown):
             return thorough
         found = _Planner(self._profile, self._unknown).plan(whole)
@@ -560,6 +564,59 @@ class Redactor:
         for place, count in found[1]:
             self._counts[place] += count
         return found[0]
+
+    # -- a record of which all is replaced: no deeper than what was not met before
+
+    def _packed_struct(self, packed: Buffer, struct: str, how: How) -> bytes:
+        known = steps(struct, self._profile)
+        parts = split_map(packed)
+        made = [_header(len(parts), 0x80, 0xDE)]
+        for name, part in parts.items():
+            step = known.get(name.encode())
+            if step is None:
+                step = Step(name, f"{struct}.{name}", ANY, "secret")
+                name = self._named(name)
+            made.append(_packed_name(name))
+            made.append(self._packed(bytes(part), step, _inner(how, step.how)))
+        return b"".join(made)
+
+    def _packed(self, old: bytes, step: Step, how: How) -> bytes:
+        if old[0] in _NO_TEXT or step.place in _SEALED:
+            return old
+        if step.type.kind == "time" and len(old) == 16 and _is_time(old[1:]):
+            return old
+        remembered = self._caches.setdefault(f"{step.place} {how}", {})
+        found = remembered.get(old)
+        if found is None:
+            counts, self._counts = self._counts, Counter()
+            try:
+                found = self._fresh(old, step, how), tuple(self._counts.items())
+            finally:
+                self._counts = counts
+            if len(old) < 4096:
+                if len(remembered) > _CACHED:
+                    remembered.clear()
+                remembered[old] = found
+        for place, count in found[1]:
+            self._counts[place] += count
+        return found[0]
+
+    def _fresh(self, old: bytes, step: Step, how: How) -> bytes:
+        kind, inner = step.type, step.type.element
+        if how == "name":
+            if kind.kind == "struct" and _is_map(old):
+                return self._packed_struct(old, kind.struct, how)
+            if inner is not None and kind.kind == "list" and _is_list(old):
+                items = split_list(old)
+                below = step._replace(type=inner)
+                return _header(len(items), 0x90, 0xDC) + b"".join([self._packed(bytes(i), below, how) for i in items])
+            if inner is not None and inner.kind == "struct" and _is_map(old):
+                parts, below = split_map(old), step._replace(type=inner)
+                made = [_header(len(parts), 0x80, 0xDE)]
+                for name, part in parts.items():
+                    made += (_packed_name(self._named(name)), self._packed(bytes(part), below, how))
+                return b"".join(made)
+        return pack(self._value(unpack(old), kind, how, step.place))
 
     # -- a value
 
@@ -785,6 +842,26 @@ def _collect(value: Any, node: _Node, leaves: list[tuple[msgspec.Raw, Step]]) ->
     elif node.inner is not None:
         for item in value if node.shape == "list" else value.values():
             _collect(item, node.inner, leaves)
+
+
+def _header(size: int, short: int, long: int) -> bytes:
+    """What msgpack puts ahead of a map's or list's items."""
+    if size < 16:
+        return bytes([short | size])
+    return bytes([long]) + size.to_bytes(2, "big") if size < 1 << 16 else bytes([long + 1]) + size.to_bytes(4, "big")
+
+
+@lru_cache(1 << 16)
+def _packed_name(name: str) -> bytes:
+    return pack(name)
+
+
+def _is_map(packed: bytes) -> bool:
+    return 0x80 <= packed[0] <= 0x8F or packed[0] in (0xDE, 0xDF)
+
+
+def _is_list(packed: bytes) -> bool:
+    return 0x90 <= packed[0] <= 0x9F or packed[0] in (0xDC, 0xDD)
 
 
 def _is_name(name: str) -> bool:
