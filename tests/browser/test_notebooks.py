@@ -24,9 +24,21 @@ PICTURES = os.environ.get("SNAPKIT_SCREENSHOTS")  # a folder to put the README's
 EXPECTED = {
     "01-open-and-verify": ["meta.json", "as promised", "masked:", "the file was cut short: fetch it again"],
     "02-explore-state": ["payments.ledger[0]", "137", "node-exporter", "storefront"],
+    "03-compare-snapshots": [
+        "31 added, 2 removed, 15 changed",
+        "shop/web:1.5.0",
+        "warm caches",
+        "compare.other-cluster",
+    ],
+    "05-forensics": ["svc-backup", 'namespace "*" { policy = "write" }', "break glass", "stratum.example.invalid"],
 }
 #: Where the README's pictures begin: a heading in view.
-SHOWN = {"01-open-and-verify": "The same with snapkit", "02-explore-state": "What failed, and why?"}
+SHOWN = {
+    "01-open-and-verify": "The same with snapkit",
+    "02-explore-state": "What failed, and why?",
+    "03-compare-snapshots": "Which objects?",
+    "05-forensics": "When?",
+}
 
 
 @pytest.fixture(scope="module")
