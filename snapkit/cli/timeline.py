@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from snapkit.cli.app import app
-from snapkit.cli.inputs import FILE, Json, expanded, opened, require_free
+from snapkit.cli.inputs import FILE, Identity, Json, expanded, opened, require_free
 from snapkit.cli.output import draw, grid, one_line, print_json, printable, show_frame
 from snapkit.errors import SnapshotError
 
@@ -42,6 +42,7 @@ def timeline(
         ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+    identity: Identity = None,
     json_: Json = False,
 ) -> None:
     """Everything that can be dated, in order of time (UTC). Several snapshots narrow the windows and tell of deletions.
@@ -60,7 +61,7 @@ def timeline(
     if sources.count("-") > 1:
         raise SnapshotError("can be read once", "standard input", "save the snapshots as files")
     with ExitStack() as stack:
-        snapshots = [stack.enter_context(opened(source)) for source in sources]
+        snapshots = [stack.enter_context(opened(source, identity)) for source in sources]
         found = _found(snapshots, kind or (), table or (), job or (), node or (), first, last)
     if output is not None:
         _write(found.head(limit) if limit else found, output, format_, overwrite, json_)
@@ -103,12 +104,10 @@ def _moment(text: str | None, option: str) -> pd.Timestamp | None:
 
     if text is None:
         return None
-    try:
-        moment = pd.Timestamp(text)
-        return moment.tz_localize("UTC") if moment.tz is None else moment.tz_convert("UTC")
-    except (ValueError, TypeError, AttributeError) as error:  # NaT has no zone
-        advice = "give one such as 2026-11-24 or 2026-11-24T08:00:00Z"
-        raise SnapshotError(f"is no time {text!r:.40}", option, advice) from error
+    moment = pd.to_datetime(text, errors="coerce")
+    if pd.isna(moment):
+        raise SnapshotError(f"is no time {text!r:.40}", option, "give one such as 2026-11-24 or 2026-11-24T08:00:00Z")
+    return moment.tz_localize("UTC") if moment.tz is None else moment.tz_convert("UTC")
 
 
 def _write(found: pd.DataFrame, output: Path, form: str | None, overwrite: bool, json_: bool) -> None:

@@ -146,7 +146,7 @@ class Clock:
         frames = [_pairs([], [], [], "", "")]
         for snapshot in snapshots:
             frames += _frame_of(snapshot)
-            frames += [pairs_of(snapshot, stamp) for stamp in STAMPS]
+            frames += [pairs_of(snapshot, stamp) for stamp in STAMPS if stamp.table in snapshot.tables.index]
         return cls(pd.concat([frame for frame in frames if len(frame)] or frames, ignore_index=True))
 
     @property
@@ -356,8 +356,7 @@ def plain_values(column: pd.Series[Any]) -> list[Any]:
     """A column as Python's own values: times and durations as integers of nanoseconds, None for what is missing."""
     if column.dtype.kind in "mM":
         return [None if value == NAT else value for value in nanoseconds(column).tolist()]
-    values: list[Any] = column.astype(object).where(column.notna(), None).tolist()
-    return values
+    return [None if missing else value for value, missing in zip(column.tolist(), column.isna().tolist(), strict=True)]
 
 
 def nanoseconds(column: pd.Series[Any]) -> Integers:

@@ -302,7 +302,7 @@ def _made_and_changed(
 @_reader
 def _tokens(snapshot: Snapshot) -> Iterator[Event]:
     for key, record in _rows(snapshot, "acl_tokens", *_USUAL, "Name", "Type", "ExpirationTime"):
-        what = f"ACL token {record['Name']} ({record['Type']}, {_short(key[0])})"
+        what = f"ACL token {record['Name'] or ''}{_aside(record['Type'], _short(key[0]))}"
         yield from _made_and_changed("acl_tokens", key, what, record)
         yield Event("acl_token.expires", "acl_tokens", key, what, "expires", time=record["ExpirationTime"])
 
@@ -314,7 +314,7 @@ def _jobs(snapshot: Snapshot) -> Iterator[Event]:
     for key, record in _rows(snapshot, "jobs", "ModifyIndex", "JobModifyIndex", "Status"):
         written.add((*key, record["ModifyIndex"]))
         if (index := record["ModifyIndex"]) != record["JobModifyIndex"]:
-            happened = f"was updated (status {record['Status']})"
+            happened = f"was updated{_aside(record['Status'])}"
             yield Event("job.changed", "jobs", key, _job(*key), happened, index, None, *key)
     versions: set[tuple[Any, ...]] = set()
     names = ("SubmitTime", "CreateIndex", "ModifyIndex", "JobModifyIndex", "Stop", "Stable", "ParentID")
@@ -365,11 +365,11 @@ def _evaluations(snapshot: Snapshot) -> Iterator[Event]:
     for key, record in _rows(snapshot, "evals", *_USUAL, "Status", "StatusDescription", "TriggeredBy"):
         of = f"for {_of_job(record['Namespace'], record['JobID'])}" if record["JobID"] else ""
         made, *changed = _made_and_changed("evals", key, f"Evaluation {_short(key[0])} {of}".strip(), record)
-        yield replace(made, happened=f"was created ({record['TriggeredBy']})")
+        yield replace(made, happened=f"was created{_aside(record['TriggeredBy'])}")
         for event in changed:
-            why = f": {record['StatusDescription']}" if record["StatusDescription"] else ""
             loose = record["Status"] == "pending"  # a plan's write moves the index alone
-            yield replace(event, happened=f"became {record['Status']}{why}", loose=loose)
+            changed_to = _aside(record["Status"], record["StatusDescription"])
+            yield replace(event, happened=f"was updated{changed_to}", loose=loose)
 
 
 @_reader
@@ -377,7 +377,7 @@ def _deployments(snapshot: Snapshot) -> Iterator[Event]:
     for key, record in _rows(snapshot, "deployments", *_USUAL, "JobVersion", "Status", "StatusDescription"):
         job = _of_job(record["Namespace"], record["JobID"])
         what = f"Deployment {_short(key[0])} of version {record['JobVersion']} of {job}"
-        changed = f"was updated ({record['Status']}: {record['StatusDescription']})"
+        changed = f"was updated{_aside(record['Status'], record['StatusDescription'])}"
         yield from _made_and_changed("deployments", key, what, record, changed, loose=True)
 
 
@@ -424,9 +424,9 @@ def _nodes(snapshot: Snapshot) -> Iterator[Event]:
             yield plain
         if changed not in indexes | {made}:
             yield replace(plain, kind="node.changed", happened="was updated", index=changed)
-        updated = _moment((record.get("StatusUpdatedAt") or 0) * 10**9)
+        updated = _moment((_index(record.get("StatusUpdatedAt")) or 0) * 10**9)
         if not _is_near(updated, moments):
-            happened = f"had its status updated ({record.get('Status')})"
+            happened = f"had its status updated{_aside(record.get('Status'))}"
             yield replace(plain, kind="node.status", happened=happened, index=None, time=updated)
         drain = _mapped(record.get("LastDrain"), "Node", "LastDrain")
         for name, happened in ("StartedAt", "began to drain"), ("UpdatedAt", f"had its drain {drain.get('Status')}"):
@@ -448,9 +448,9 @@ def _allocations(snapshot: Snapshot) -> Iterator[Event]:
         made, *changed = _made_and_changed("allocs", (record["ID"],), what, record)
         yield replace(made, happened=f"was placed on {record['NodeName'] or _short(record['NodeID'])}")
         for event in changed:
-            why = f": {record['DesiredDescription']}" if record["DesiredDescription"] else ""
-            happened = f"was updated ({record['ClientStatus']}; to {record['DesiredStatus']}{why})"
-            yield replace(event, happened=happened, loose=True)
+            wanted_to = f"to {record['DesiredStatus']}" if record["DesiredStatus"] else ""
+            status = _aside(record["ClientStatus"], wanted_to, record["DesiredDescription"])
+            yield replace(event, happened=f"was updated{status}", loose=True)
         about = replace(made, index=None, time=None)
         yield from _tasks(about, _mapped(record["TaskStates"], "Alloc", "TaskStates"))
         health = _mapped(record["DeploymentStatus"], "Alloc", "DeploymentStatus")
@@ -488,7 +488,7 @@ def _tasks(alloc: Event, states: Record) -> Iterator[Event]:
         moments = []
         for event in _listed(state.get("Events"), "Alloc", "TaskStates"):
             text = event.get("DisplayMessage") or event.get("Message") or event.get("DriverError")
-            happened = f"{event.get('Type')}{f' ({text})' if text else ''}"
+            happened = f"{event.get('Type')}{_aside(text)}"
             moments.append(_moment(event.get("Time")))
             yield replace(about, happened=happened, time=moments[-1])
         for name, happened in ("StartedAt", "started"), ("FinishedAt", "finished"):
@@ -696,6 +696,8 @@ _SUFFIXES = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "
 
 def _rows(snapshot: Snapshot, table: str, *names: str) -> Iterator[tuple[tuple[Any, ...], Record]]:
     """The records of a table, each with its key; None for what a record or its type lacks."""
+    if table not in snapshot.tables.index:
+        return  # sooner than by an empty table
     kind = BY_TABLE[table]
     known = [name for name in dict.fromkeys(names) if name in fields(kind.struct) and name not in kind.key]
     frame = snapshot.table(table, known)
@@ -716,6 +718,12 @@ def _of_job(namespace: Any, job: Any) -> str:
 
 def _in_namespace(record: Record) -> str:
     return f" in namespace {record['Namespace']}" if record["Namespace"] else ""
+
+
+def _aside(*texts: Any) -> str:
+    """What there is of some texts, in brackets."""
+    known = [str(text) for text in texts if text]
+    return f" ({', '.join(known)})" if known else ""
 
 
 def _short(identity: Any) -> str:
