@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from snapkit.cli.app import app
-from snapkit.cli.inputs import File, Json, progress_bar, source_of
+from snapkit.cli.inputs import File, Identity, Json, progress_bar, source_of
 from snapkit.cli.output import print_json, printable
 from snapkit.errors import SnapshotError
 
@@ -20,24 +20,40 @@ def save(
     dest: Annotated[str, typer.Argument(help="A file, a folder, - or any fsspec URL.", metavar="DEST")] = ".",
     stale: Annotated[bool, typer.Option("--stale", help="From the server that is asked, leader or not.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+    encrypt_to: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--encrypt-to",
+            help="Encrypt (age) to age1…, an SSH public key, or a file of them; may be repeated.",
+            metavar="RECIPIENT",
+        ),
+    ] = None,
     json_: Json = False,
 ) -> None:
-    """Save a snapshot of the cluster that NOMAD_ADDR and its family name, verified as it arrives."""
+    """Save a snapshot of the cluster that NOMAD_ADDR and its family name, verified as it arrives.
+
+    With --encrypt-to, nothing of it is on disk in the clear.
+    """
     from snapkit.cluster.client import Client
 
     with progress_bar("Saving") as progress:
-        saved = Client.from_env().save(dest, stale=stale, overwrite=overwrite, progress=progress)
+        saved = Client.from_env().save(
+            dest, stale=stale, overwrite=overwrite, progress=progress, encrypt_to=encrypt_to or ()
+        )
     if json_:
-        print_json({"Path": saved.path, "Size": saved.size, "SHA256": saved.sha256, "Digest": saved.digest_checked})
+        told = {"Path": saved.path, "Size": saved.size, "SHA256": saved.sha256, "Digest": saved.digest_checked}
+        print_json(told | {"Encrypted": saved.encrypted})
     elif dest != "-":
         digest = "matches" if saved.digest_checked else "was not sent, so nothing vouches for the transfer"
-        print(f"{saved.path}: {saved.size:,} bytes, index {saved.meta.get('Index')}; the server's Digest {digest}")
+        size = f"{saved.size:,} bytes{', encrypted' if saved.encrypted else ''}"
+        print(f"{saved.path}: {size}, index {saved.meta.get('Index')}; the server's Digest {digest}")
 
 
 @app.command()
 def restore(
     file: File,
     confirm: Annotated[str | None, typer.Option(help="The cluster's address, to restore without being asked.")] = None,
+    identity: Identity = None,
     json_: Json = False,
 ) -> None:
     """Replace the whole state of the cluster that NOMAD_ADDR names by an archive's, after checking the archive."""
@@ -52,7 +68,7 @@ def restore(
     if confirm != client.address:
         raise SnapshotError(f"is {client.address}, not {printable(confirm)}", "the cluster", "nothing was sent")
     with progress_bar(f"Restoring {file}") as progress:
-        client.restore(source_of(file), progress=progress)
+        client.restore(source_of(file), progress=progress, identity=identity)
     if json_:
         print_json({"Restored": file, "Address": client.address})
     else:
@@ -68,6 +84,7 @@ def serve(
     tls_cert: Annotated[Path | None, typer.Option(help="A certificate chain, PEM.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Its key, PEM.")] = None,
     keystore: Annotated[Path | None, typer.Option(help="A server's keystore, to read variables of 1.4 to 1.8.")] = None,
+    identity: Identity = None,
     version: Annotated[str, typer.Option(help="Of Nomad, to pretend.")] = "2.0.5",
     heartbeat: Annotated[float | None, typer.Option(help="Seconds until restored nodes that are gone go down.")] = None,
     no_leader: Annotated[bool, typer.Option("--fault-no-leader", help="Pretend that there is no leader.")] = False,
@@ -90,6 +107,7 @@ def serve(
         tls_cert=tls_cert,
         tls_key=tls_key,
         keystore=keystore,
+        identity=identity,
         version=version,
         heartbeat=heartbeat,
         faults=faults,

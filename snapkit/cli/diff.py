@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from snapkit.cli.app import app
-from snapkit.cli.inputs import FILE, Json, Reveal, progress_bar, require_free, source_of
+from snapkit.cli.inputs import FILE, Identity, Json, Reveal, progress_bar, require_free, source_of
 from snapkit.cli.output import json_text, note_oddities, one_line, print_text, show_frame
 from snapkit.errors import SnapshotError
 
@@ -32,6 +32,7 @@ def diff(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write to a file.", metavar="FILE")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
     reveal: Reveal = False,
+    identity: Identity = None,
 ) -> None:
     """What changed from A to B: objects that came, went and changed, field by field. Exits 1 if they differ.
 
@@ -53,8 +54,9 @@ def diff(
     if output is not None:
         require_free([output], overwrite)
     with ExitStack() as stack:
-        sides = [stack.enter_context(_opened(a)), stack.enter_context(_live(stale) if b is None else _opened(b))]
-        changes = compare(sides[0], sides[1], tables=table, noise=noise, reveal=reveal)
+        before = stack.enter_context(_opened(a, identity))
+        after = stack.enter_context(_live(stale) if b is None else _opened(b, identity))
+        changes = compare(before, after, tables=table, noise=noise, reveal=reveal)
     if summary and form == "text":
         show_frame(changes.summary, False, 0, everything=True)
     else:
@@ -81,11 +83,11 @@ def _write(text: str, changes: Changes, output: Path | None, overwrite: bool) ->
     print_text(f"{one_line(str(output))}: {changes.headline}\n")
 
 
-def _opened(file: str) -> Snapshot:
+def _opened(file: str, identity: str | None) -> Snapshot:
     from snapkit.state.snapshot import open_snapshot
 
     with progress_bar(f"Reading {file}") as progress:
-        snapshot = open_snapshot(source_of(file), progress=progress)
+        snapshot = open_snapshot(source_of(file), progress=progress, identity=identity)
     note_oddities(snapshot.archive)
     return snapshot
 

@@ -26,6 +26,15 @@ FILE = "An archive, a raft snapshot or data directory, a state.bin, any fsspec U
 File = Annotated[str, typer.Argument(help=FILE, metavar="FILE")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Reveal = Annotated[bool, typer.Option("--reveal", help="Show secrets in the clear.")]
+Identity = Annotated[
+    str | None,
+    typer.Option(
+        "--identity",
+        envvar="SNAPKIT_IDENTITY",
+        help="What opens an encrypted snapshot: an age identity file or SSH private key.",
+        metavar="KEYFILE",
+    ),
+]
 
 
 def source_of(file: str) -> Any:
@@ -33,11 +42,11 @@ def source_of(file: str) -> Any:
 
 
 @contextmanager
-def opened(file: str) -> Iterator[Snapshot]:
+def opened(file: str, identity: str | None = None) -> Iterator[Snapshot]:
     from snapkit.state.snapshot import open_snapshot
 
     with progress_bar(f"Reading {file}") as progress:
-        snapshot = open_snapshot(source_of(file), progress=progress)
+        snapshot = open_snapshot(source_of(file), progress=progress, identity=identity)
     with snapshot:
         note_oddities(snapshot.archive)
         yield snapshot

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from snapkit.cli.app import app
-from snapkit.cli.inputs import File, Json, Reveal, opened, progress_bar, source_of
+from snapkit.cli.inputs import File, Identity, Json, Reveal, opened, progress_bar, source_of
 from snapkit.cli.output import draw, grid, note_oddities, one_line, print_json, printable, show_frame
 from snapkit.errors import SnapshotError
 
@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from snapkit.format.archive import Archive
+    from snapkit.state.snapshot import Snapshot
 
 
 @app.command()
-def inspect(file: File, json_: Json = False) -> None:
+def inspect(file: File, identity: Identity = None, json_: Json = False) -> None:
     """What an archive is: its Raft metadata, and count and bytes of each record type.
 
     With --json, the keys of `nomad operator snapshot inspect -json`.
@@ -31,7 +32,7 @@ def inspect(file: File, json_: Json = False) -> None:
 
     framer = Framer(index=False)
     with progress_bar(f"Reading {file}") as progress:
-        found = archive.read(source_of(file), framer, progress=progress)
+        found = archive.read(source_of(file), framer, progress=progress, identity=identity)
         try:
             framer.close()
         except SnapshotError as error:
@@ -51,7 +52,7 @@ def _print_inspected(found: Archive, stats: list[dict[str, Any]]) -> None:
     meta = found.meta
     servers = (meta.get("Configuration") or {}).get("Servers") or []
     for name, value in {
-        "Source": f"{found.source} ({found.kind})",
+        "Source": f"{found.source} ({found.kind}{', encrypted' if found.encrypted else ''})",
         "ID": meta.get("ID", "unknown"),
         "Taken": _utc(str(meta.get("ID", ""))),
         "Index, term": f"{meta.get('Index', 'unknown')}, {meta.get('Term', 'unknown')}",
@@ -82,19 +83,67 @@ def show(
     where: Annotated[str | None, typer.Option(help="A filter, such as \"ClientStatus == 'failed'\".")] = None,
     columns: Annotated[str | None, typer.Option(help="Nomad's field names, separated by commas.")] = None,
     limit: Annotated[int | None, typer.Option(help="Rows to show; 0 for all. Default: 50 on a terminal.")] = None,
+    keys: Annotated[
+        bool, typer.Option("--keys", help="The root keys: how each stands, and what is sealed or signed by it.")
+    ] = False,
+    keystore: Annotated[
+        Path | None, typer.Option(help="A server's keystore: up to 1.8, what opens variables is there alone.")
+    ] = None,
+    identity: Identity = None,
     json_: Json = False,
     reveal: Reveal = False,
 ) -> None:
-    """The tables of a snapshot, one of them, or one object by its key."""
-    with opened(file) as snapshot:
-        if table is None:
+    """The tables of a snapshot, one of them, or one object by its key.
+
+    With --reveal, variables are unlocked: their Items in the clear.
+    """
+    unlocks = table == "variables" and reveal
+    if keys and table is not None:
+        raise SnapshotError("takes no TABLE", "--keys", "leave it out")
+    if keystore is not None and not (keys or unlocks):
+        raise SnapshotError("opens nothing here", "--keystore", "add --keys, or look at variables with --reveal")
+    with opened(file, identity) as snapshot:
+        if keys:
+            frame = snapshot.keyring(keystore)
+            ages = frame["Age"].dt.floor("s").map(str, na_action="ignore")
+            short = frame.assign(CreateTime=frame["CreateTime"].dt.floor("s"), Age=ages)
+            show_frame(frame if json_ else short, json_, limit, everything=True)
+        elif table is None:
             show_frame(snapshot.tables, json_, limit)
         elif key:
-            print_json(snapshot.get(table, *key, reveal=reveal))
+            found = snapshot.get(table, *key, reveal=reveal)
+            print_json(_unlocked(snapshot, found, keystore) if unlocks else found)
         else:
             names = [name.strip() for name in columns.split(",")] if columns else None
-            frame = snapshot.table(table, names, reveal=reveal)
+            reads = unlocks and (names is None or ITEMS in names)
+            frame = _variables(snapshot, names, keystore) if reads else snapshot.table(table, names, reveal=reveal)
             show_frame(_where(frame, where), json_, limit, everything=names is not None)
+
+
+ITEMS = "Items"  # as Nomad's API calls what is in a variable
+
+
+def _variables(snapshot: Snapshot, names: list[str] | None, keystore: Path | None) -> pd.DataFrame:
+    """The variables in the clear: Items ahead of the columns that they have, or among those asked for."""
+    items = snapshot.unlock(keystore)[ITEMS]
+    if names is None:
+        frame = snapshot.variables.drop(columns="Data", errors="ignore")
+        frame.insert(0, ITEMS, items.array)
+        return frame
+    frame = snapshot.table("variables", [name for name in names if name != ITEMS])
+    frame[ITEMS] = items.array
+    return frame[[name for name in names if name in frame]]
+
+
+def _unlocked(snapshot: Snapshot, variable: dict[str, Any], keystore: Path | None) -> dict[str, Any]:
+    """One variable in the clear, whatever the others are like: Items in place of Data."""
+    import base64
+
+    from snapkit.state.keyring import Keyring
+
+    place = str(variable.get("Namespace")), str(variable.get("Path")), str(variable.get("KeyID"))
+    items = Keyring(snapshot.table, keystore).open_variable(*place, base64.b64decode(variable.get("Data") or ""))
+    return {name: value for name, value in variable.items() if name != "Data"} | {ITEMS: items}
 
 
 def _where(frame: pd.DataFrame, condition: str | None) -> pd.DataFrame:
@@ -134,11 +183,12 @@ def search(
     ] = False,
     table: Annotated[list[str] | None, typer.Option("--table", help="Only this table; may be repeated.")] = None,
     namespace: Annotated[str | None, typer.Option(help="Only objects of this namespace.")] = None,
+    identity: Identity = None,
     json_: Json = False,
     reveal: Reveal = False,
 ) -> None:
     """Every value in the state that holds a text, with its table, key and path."""
-    with opened(file) as snapshot:
+    with opened(file, identity) as snapshot:
         hits = snapshot.search(
             text, regex=regex, ignore_case=ignore_case, tables=table, namespace=namespace, reveal=reveal
         )
@@ -155,13 +205,14 @@ def export(
         typer.Option("--format", help="csv, jsonl, parquet, sqlite or duckdb. Of a folder: parquet."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+    identity: Identity = None,
     json_: Json = False,
     reveal: Reveal = False,
 ) -> None:
     """Write tables as CSV, JSON lines or Parquet (a folder, or one file for one table), SQLite or DuckDB (one file)."""
     from snapkit.state.export import export as export_tables
 
-    with opened(file) as snapshot:
+    with opened(file, identity) as snapshot:
         done = export_tables(snapshot, dest, format=format_, tables=table, reveal=reveal, overwrite=overwrite)
     if json_:
         print_json([{"Table": e.table, "Rows": e.rows, "Path": str(e.path)} for e in done])

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from snapkit.cli.app import app
-from snapkit.cli.inputs import File, Json, moment_of, opened
+from snapkit.cli.inputs import File, Identity, Json, moment_of, opened
 from snapkit.cli.output import show_frame
 from snapkit.errors import SnapshotError
 
@@ -32,6 +32,7 @@ def sizes(
         bool, typer.Option("--duplication", help="How often each version of a job is there: every allocation has it.")
     ] = False,
     limit: Annotated[int | None, typer.Option(help="Rows to show; 0 for all. Default: 50 on a terminal.")] = None,
+    identity: Identity = None,
     json_: Json = False,
 ) -> None:
     """What takes how many bytes of a state, the largest first."""
@@ -47,14 +48,14 @@ def sizes(
     from snapkit.state import sizes as measured
 
     moment = moment_of(now)
-    with opened(file) as snapshot:
+    with opened(file, identity) as snapshot:
         if gc:
             taken = garbage.collectable(snapshot, moment)
             frame = taken if by == "object" else garbage.by_table(taken)
         elif duplication:
             frame = measured.duplication(snapshot)
         elif against is not None:
-            with opened(against) as earlier:
+            with opened(against, identity) as earlier:
                 frame = measured.growth(earlier, snapshot, by)
         else:
             frame = measured.sizes(snapshot, by)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from snapkit.cli.app import app
-from snapkit.cli.inputs import FILE, Json, expanded, moment_of, progress_bar, require_free, source_of
+from snapkit.cli.inputs import FILE, Identity, Json, expanded, moment_of, progress_bar, require_free, source_of
 from snapkit.cli.output import json_text, one_line, print_json, print_text
-from snapkit.errors import SnapshotError
+from snapkit.errors import SnapshotError, SourceError
 
 if TYPE_CHECKING:
     from snapkit.state.report import Report, Unread
@@ -51,6 +51,7 @@ def verify(
     check: Annotated[bool, typer.Option("--check", help="With --evidence: was it altered?")] = False,
     public_key: Annotated[Path | None, typer.Option(help="With --check: the key that signed it, PEM.")] = None,
     anchor: Annotated[str | None, typer.Option(help="With --check: the SHA-256 of an entry, kept elsewhere.")] = None,
+    identity: Identity = None,
 ) -> None:
     """Is a snapshot whole and consistent, and will it restore? Exits 1 with a finding at or above --fail-on.
 
@@ -78,7 +79,8 @@ def verify(
     require_free([path for path in (output, salvage) if path is not None], overwrite)
     options = {"target": target, "keystore": keystore, "digest": digest, "against": against, "now": moment_of(now)}
     options["level"] = level
-    given = {name: value for name, value in options.items() if value is not None}
+    # The identity is of no evidence, and may be a secret.
+    given = {name: value for name, value in {**options, "identity": identity}.items() if value is not None}
     reports = _verified(sources, unread, given, rehearse)
     done: dict[str, Any] = {}  # what was done besides, as --json has it
     failure: SnapshotError | None = None
@@ -87,7 +89,7 @@ def verify(
             used: dict[str, object] = {"files": files, **options, "now": now, "fail_on": fail_on, "salvage": salvage}
             done["evidence"] = _record(reports, evidence, sign_key, used)
         if reports and salvage is not None:
-            done["salvage"] = _salvage(sources[0], salvage, overwrite)
+            done["salvage"] = _salvage(sources[0], salvage, overwrite, identity)
     except SnapshotError as error:  # what was found is told first
         failure = error
     if reports:
@@ -142,13 +144,19 @@ def _rehearsed(report: Report, source: str) -> Report:
     from dataclasses import replace
 
     from snapkit.cluster.rehearse import rehearse
+    from snapkit.format.age import IdentityMissingError
     from snapkit.state.verify import CHECKS
     from snapkit.state.verify.registry import REHEARSAL
 
     if any(f.severity == "error" and CHECKS[f.check].level in ("archive", "framing") for f in report.found):
         return report
     checks = [check.id for check in CHECKS.values() if check.level == REHEARSAL]
-    return replace(report, found=(*rehearse(source), *report.found), checks=(*report.checks, *checks))
+    try:
+        found = rehearse(source)
+    except IdentityMissingError as error:
+        what = "is encrypted, and a rehearsal would write it to disk in the clear"
+        raise SourceError(what, source, "decrypt it with `age -d`, and rehearse that") from error
+    return replace(report, found=(*found, *report.found), checks=(*report.checks, *checks))
 
 
 def _record(
@@ -162,13 +170,13 @@ def _record(
     return {"path": str(path), "sha256": newest(folder).sha256}
 
 
-def _salvage(source: str, target: Path, overwrite: bool) -> dict[str, object]:
+def _salvage(source: str, target: Path, overwrite: bool, identity: str | None) -> dict[str, object]:
     from dataclasses import asdict
 
     from snapkit.state.salvage import write_salvaged
     from snapkit.state.snapshot import open_snapshot
 
-    with open_snapshot(source, salvage=True) as snapshot:
+    with open_snapshot(source, salvage=True, identity=identity) as snapshot:
         account = snapshot.salvage
         if account is not None and not account.records:
             advice = f"{account.suspect:,} can be read and may be altered: snapkit.open(…, salvage='suspect') has them"

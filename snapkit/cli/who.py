@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from snapkit.cli.app import app
-from snapkit.cli.inputs import FILE, File, Json, moment_of, opened
+from snapkit.cli.inputs import FILE, File, Identity, Json, moment_of, opened
 from snapkit.cli.output import one_line, show_frame
 from snapkit.errors import SnapshotError
 
@@ -46,6 +46,7 @@ def who(
     now: Annotated[
         str | None, typer.Option("--now", help="When, for tokens that expire. Default: as it was taken.")
     ] = None,
+    identity: Identity = None,
     json_: Json = False,
 ) -> None:
     """Who may do what: tokens, roles and policies, whoever gives no token, and tasks.
@@ -69,9 +70,9 @@ def who(
     if file == against == "-":
         raise SnapshotError("can be read once", "standard input", "save one of the two as a file")
     moment = moment_of(now)
-    with opened(file) as snapshot:
+    with opened(file, identity) as snapshot:
         if against is not None:
-            with opened(against) as later:
+            with opened(against, identity) as later:
                 changes = library.rights_changes(snapshot, later, subjects or None)
             _show(changes, library.folded(changes), json_)
             if len(changes):

@@ -31,6 +31,7 @@ AEAD = "aead"  # the provider whose keys lie beside what they open
 ALGORITHM = "aes256-gcm"  # Nomad knows no other
 STATES = ("active", "inactive", "rekeying", "prepublished", "deprecated")
 SUFFIX = ".nks.json"
+THE_STATE = "the state"  # as a place
 FILE_FIELDS = {"Meta", "Provider", "ProviderID", "WrappedDEK", "WrappedRSAKey", "KEK", "DEK", "RSAKey"}
 
 Material: TypeAlias = Literal["here", "external", "damaged", "missing"]
@@ -195,15 +196,15 @@ def report(
     uses = {name: Counter(snapshot.table(table, [field])[field]) for name, (table, field) in USES.items()}
     for used in uses.values():
         told |= {str(key): (None, pd.NaT) for key in used if isinstance(key, str) and key and key not in told}
-    places = [ring.wrapped.get(key, []) for key in told]
+    wrapped = [ring.wrapped.get(key, []) for key in told]
     states, created = zip(*told.values(), strict=True) if told else ((), ())
     found = pd.DataFrame(
         {
             "State": pd.array(states, dtype="str"),
             "CreateTime": pd.DatetimeIndex(pd.to_datetime(list(created), utc=True)).as_unit("ns"),
             "Age": pd.array([pd.NaT] * len(told), dtype="timedelta64[ns]"),
-            "Providers": pd.array([_joined(one.provider_id for one in keys) for keys in places], dtype="str"),
-            "Places": pd.array([_joined(one.place for one in keys) for keys in places], dtype="str"),
+            "Providers": pd.array([_joined(one.provider_id for one in keys) for keys in wrapped], dtype="str"),
+            "Places": pd.array([_joined(map(_kind_of_place, keys)) for keys in wrapped], dtype="str"),
             "Material": pd.array([ring.material(key) for key in told], dtype="str"),
             **{name: pd.array([used[key] for key in told], dtype="Int64") for name, used in uses.items()},
             "Orphaned": pd.array([""] * len(told), dtype="str"),
@@ -218,6 +219,10 @@ def report(
     found.loc[~needed, "Orphaned"] = "unused"
     found.loc[needed & ~found["Material"].isin(("here", "external")), "Orphaned"] = "missing"
     return found
+
+
+def _kind_of_place(key: WrappedKey) -> str:
+    return "state" if key.place == THE_STATE else "keystore"
 
 
 def _joined(names: Iterable[str]) -> str:
@@ -243,7 +248,7 @@ def _keys_in_state(table: Tables) -> Iterator[WrappedKey]:
             provider, kek = key["Provider"] or AEAD, _decoded(key.get("KeyEncryptionKey"), place)
             if provider == AEAD and kms_key not in ("", key_id):
                 raise WrongKeyError(f"holds a key of root key {kms_key}", place, "it was altered: use another copy")
-            yield WrappedKey(str(key_id), provider, key["ProviderID"], sealed, rsa, kek, kms_key, "the state")
+            yield WrappedKey(str(key_id), provider, key["ProviderID"], sealed, rsa, kek, kms_key, THE_STATE)
 
 
 def _keys_in_folder(folder: Path) -> Iterator[WrappedKey]:

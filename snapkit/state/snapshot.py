@@ -554,7 +554,7 @@ class Snapshot:
         Returns:
             Index KeyID (str); State (str; active, inactive, rekeying, prepublished), CreateTime (datetime64[ns,
             UTC]), Age (timedelta64[ns]), Providers (str; those that wrap it, by their names in the servers'
-            configuration), Places (str; where that was found: the state, files), Material (str; `here`: it opens by
+            configuration), Places (str; where that was found: `state`, `keystore`), Material (str; `here`: it opens by
             what is here, `external`: a KMS opens it, `damaged`: it does not open, `missing`), Variables, Allocs, Nodes
             (Int64; how many are sealed or signed by it), Orphaned (str; `unused`: by nothing, nor is it for what
             comes, `missing`: it is needed, and there is nothing that opens; else empty).
