@@ -27,41 +27,41 @@ WORDS = frozenset(
     accessor accessors acl active add address advertise aead aes256 affinity after agent alias alive all alloc
     alloc_mounts allocated allocation allocations allocs allow amd64 and annually anonymous anti any api apr arch
     arm arm64 artifact artifacts attempt attempts attr attribute aug auth auto autopilot available awskms
-    azurekeyvault balance bandwidth base64 batch bidirectional bind binding binpack block blocked bool bootstrap
-    bridge broker built bytes bytestotal canary canceled cancelled capabilities capacity cgroup cgroups change
-    changed check checks claim class cleared client closed cluster cni code collision command complete completed
-    computed config connect constant constraint constraints consul contains contention controller cooldown core
-    cores count cpu create created cron csi daily darwin datacenter dead deadline debug dec default delay delete
-    deny deployment deployments deprecated deregister deregistered desired destroy destructive detach detected
-    device devices dimension disabled disconnect disconnected disk dispatch distinct docker down download
-    downloading drain drained draining driver due eddsa eligibility eligible enabled env error eval evals evaluation
-    evaluations event events every evict evicted exceeded exec exhausted exit exited exponential expose fail failed
-    failing fails failure false feb fibonacci file filesystem filtered finished followup for force forced format
-    found free frequency fri fs gc gcm gcpckms get ghz gib global gmt group groups grpc hcl hcl1 hcl2 health healthy
-    heartbeat help horizontal host hostname hosts hourly http https hup id ignore image in inactive index ineligible
-    info ingress initialized initializing install int interval into io ip ipv4 ipv6 is isolation jan java job jobs
-    json jul jun jwks jwt kernel key keyring keys kib kill killed killing launch leader left lib license lifecycle
-    limit linux list local log logs lost management manual mar mark marked matches max may member memory mesh meta
-    method methods metric mhz mib migrate migrating min missed missing mkdir mock mode modelname mon monthly mount
-    mounts multi name namespace namespaces native nestedvirt network new newer no node node0 nodes nomad
-    nomadproject none noop not nov numa numcores oct of off oidc on one only oom open operator or os out override
-    parse path paths paused peer pending periodic permission plan platform plugin plugins podman policies policy
-    pool pools port ports poststart poststop preempted preemption prefer prepublished prestart private progress
-    proxy purge push qemu query queued quota quotas raft raw read reader ready realtime rebalance receive received
-    reconnect register registered registration registrations rekeying remove repeated reported require required
-    reschedule rescheduled rescheduling reservablecores reserve restart restarted restarting restarts role roles
-    rolling root rs256 rule rules run running runtime sat save scale scaling scheduled scheduler score scores script
-    secret secrets sentinel sep sequence service services set setup shutdown si sibling sidecar sigabrt sigalrm
-    sigbus sigchld sigcont sigfpe sighup sigill sigint sigio sigiot sigkill signal signaled signaling signature
-    signer signull sigpipe sigprof sigquit sigsegv sigstop sigsys sigterm sigtrap sigtstp sigttin sigttou sigusr1
-    sigusr2 sigwinch sigxcpu sigxfsz single size slice snapshot snapshots source spread stable started starting
-    state states static status stop stopped stopping storage storageclass strategy string submission submit
-    successful summary sun sync sysbatch system tag target task tasks tcp template terminal terminated terminating
-    thu time timeout timer tls tlsv1 token tokens topology total totalbytes totalcompute totaldisk transit
-    transparent trigger triggered true tue type udp uint unblocked unblocking unhealthy unique unix unknown
-    unlimited until update updated upgrade usablecompute user using utc v1 v2 valid validation value variable
-    variables vault version versions vertical volume volumes wait waiting watcher wed weekly when windows with write
-    writer x86 yearly yes
+    azurekeyvault balance bandwidth base64 batch begin bidirectional bind binding binpack block blocked bool
+    bootstrap bridge broker built bytes bytestotal canary canceled cancelled capabilities capacity certificate
+    cgroup cgroups change changed check checks claim class cleared client closed cluster cni code collision command
+    complete completed computed config connect constant constraint constraints consul contains contention controller
+    cooldown core cores count cpu create created cron csi daily darwin datacenter dead deadline debug dec default
+    delay delete deny deployment deployments deprecated deregister deregistered desired destroy destructive detach
+    detected device devices dimension disabled disconnect disconnected disk dispatch distinct docker down download
+    downloading drain drained draining driver due eddsa eligibility eligible enabled end env error eval evals
+    evaluation evaluations event events every evict evicted exceeded exec exhausted exit exited exponential expose
+    fail failed failing fails failure false feb fibonacci file filesystem filtered finished followup for force
+    forced format found free frequency fri fs gc gcm gcpckms get ghz gib global gmt group groups grpc hcl hcl1 hcl2
+    health healthy heartbeat help horizontal host hostname hosts hourly http https hup id ignore image in inactive
+    index ineligible info ingress initialized initializing install int interval into io ip ipv4 ipv6 is isolation
+    jan java job jobs json jul jun jwks jwt kernel key keyring keys kib kill killed killing launch leader left lib
+    license lifecycle limit linux list local log logs lost management manual mar mark marked matches max may member
+    memory mesh meta method methods metric mhz mib migrate migrating min missed missing mkdir mock mode modelname
+    mon monthly mount mounts multi name namespace namespaces native nestedvirt network new newer no node node0 nodes
+    nomad nomadproject none noop not nov numa numcores oct of off oidc on one only oom open operator or os out
+    override parse path paths paused peer pending periodic permission plan platform plugin plugins podman policies
+    policy pool pools port ports poststart poststop preempted preemption prefer prepublished prestart private
+    progress proxy public purge push qemu query queued quota quotas raft raw read reader ready realtime rebalance
+    receive received reconnect register registered registration registrations rekeying remove repeated reported
+    require required reschedule rescheduled rescheduling reservablecores reserve restart restarted restarting
+    restarts role roles rolling root rs256 rule rules run running runtime sat save scale scaling scheduled scheduler
+    score scores script secret secrets sentinel sep sequence service services set setup shutdown si sibling sidecar
+    sigabrt sigalrm sigbus sigchld sigcont sigfpe sighup sigill sigint sigio sigiot sigkill signal signaled
+    signaling signature signer signull sigpipe sigprof sigquit sigsegv sigstop sigsys sigterm sigtrap sigtstp
+    sigttin sigttou sigusr1 sigusr2 sigwinch sigxcpu sigxfsz single size slice snapshot snapshots source spread
+    stable started starting state states static status stop stopped stopping storage storageclass strategy string
+    submission submit successful summary sun sync sysbatch system tag target task tasks tcp template terminal
+    terminated terminating thu time timeout timer tls tlsv1 token tokens topology total totalbytes totalcompute
+    totaldisk transit transparent trigger triggered true tue type udp uint unblocked unblocking unhealthy unique
+    unix unknown unlimited until update updated upgrade usablecompute user using utc v1 v2 valid validation value
+    variable variables vault version versions vertical volume volumes wait waiting watcher wed weekly when windows
+    with write writer x86 yearly yes
     """.split()  # noqa: SIM905 - a list of a hundred lines reads no better
 )
 
@@ -108,6 +108,7 @@ _CLASSES = (
     *((0xE000, 0x2000), (0x10000, 0x100000)),
 )
 _ROUNDS = 8
+_TELLING = 20  # characters of a word from which detectors look at its entropy
 _WIDE = 1 << 64  # so many words of a form are not mapped by a permutation: none will be met twice
 _ROOM = 500_000  # entries of a cache
 
@@ -306,7 +307,7 @@ class Pseudonyms:
         return found
 
     def _other_word(self, word: str) -> str:
-        if len(word) >= LONG and re.fullmatch(r"\d*[a-f][0-9a-f]*", word, re.ASCII):
+        if LONG <= len(word) < 2 * LONG and re.fullmatch(r"\d*[a-f][0-9a-f]*", word, re.ASCII):
             return self.noise("hex", word.encode(), len(word)).hex()[: len(word)]
         while _stays(word := self._permuted(word, range(len(word)), "word")):
             pass
@@ -324,6 +325,8 @@ class Pseudonyms:
             return text
         form = list(text)
         if size >= _WIDE:
+            if len(classes) >= _TELLING and text.isascii():
+                return self._long(text.encode()).decode()
             stream = self.noise(label, text.encode(), 4 * len(classes))
             numbers = [int.from_bytes(stream[4 * i : 4 * i + 4], "big") % count for i, (_, count) in enumerate(classes)]
         else:

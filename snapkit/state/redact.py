@@ -225,8 +225,17 @@ def steps(struct: str, profile: Profile) -> Mapping[bytes, Step]:
     }
 
 
+@cache
+def _rows(struct: str, how: How) -> Mapping[str, tuple[bytes, Step, How]]:
+    """By the name of a field: its key packed, and what `strict` does to it where its struct is in a field of `how`."""
+    return {step.name: (pack(step.name), step, _inner(how, step.how)) for step in steps(struct, "strict").values()}
+
+
 def kept(kind: RecordType, profile: Profile) -> dict[str, str]:
-    """The fields of text that a profile leaves as they are in records of a type: `Struct.Field` -> sensitivity."""
+    """The fields of text that a profile leaves in records of a type: `Struct.Field` -> sensitivity.
+
+    ` (names)` behind one says that the names of entries alone stay, as those of environment variables do.
+    """
     found: dict[str, str] = {}
     seen: set[str] = set()
 
@@ -236,6 +245,8 @@ def kept(kind: RecordType, profile: Profile) -> dict[str, str]:
         elif type_.kind == "struct" and type_.struct not in seen:
             seen.add(type_.struct)
             for step in steps(type_.struct, profile).values():
+                if step.how == "secret" and profile != "strict" and _holds_names(step.type):
+                    found[f"{step.place} (names)"] = "free"
                 if step.how in ("secret", "name", "hash") or step.place in _SEALED:
                     continue
                 if _holds_text(step.type):
@@ -243,7 +254,13 @@ def kept(kind: RecordType, profile: Profile) -> dict[str, str]:
                 visit(step.type)
 
     visit(Type("struct", struct=kind.struct))
+    if kind.table == "variables" and profile != "strict":
+        found["VariableEncrypted.Data (names)"] = "free"
     return found
+
+
+def _holds_names(kind: Type) -> bool:
+    return kind.kind in ("map", "any") or (kind.element is not None and _holds_names(kind.element))
 
 
 def _holds_text(kind: Type) -> bool:
@@ -568,17 +585,17 @@ class Redactor:
     # -- a record of which all is replaced: no deeper than what was not met before
 
     def _packed_struct(self, packed: Buffer, struct: str, how: How) -> bytes:
-        known = steps(struct, self._profile)
+        rows = _rows(struct, how)
         parts = split_map(packed)
         made = [_header(len(parts), 0x80, 0xDE)]
         for name, part in parts.items():
-            step = known.get(name.encode())
-            if step is None:
-                step = Step(name, f"{struct}.{name}", ANY, "secret")
-                name = self._named(name)
-            made.append(_packed_name(name))
-            made.append(self._packed(bytes(part), step, _inner(how, step.how)))
+            head, step, inner = rows.get(name) or self._unknown_row(struct, name)
+            old = bytes(part)
+            made += (head, old if old[0] in _NO_TEXT else self._packed(old, step, inner))
         return b"".join(made)
+
+    def _unknown_row(self, struct: str, name: str) -> tuple[bytes, Step, How]:
+        return _packed_name(self._named(name)), Step(name, f"{struct}.{name}", ANY, "secret"), "secret"
 
     def _packed(self, old: bytes, step: Step, how: How) -> bytes:
         if old[0] in _NO_TEXT or step.place in _SEALED:
