@@ -312,7 +312,7 @@ class Grants:
 
     def closest_first(self) -> list[str]:
         """The rules, each ahead of those that it would decide before."""
-        return sorted(self.by_name, key=lambda rule: ("*" not in rule, _closeness(rule)), reverse=True)
+        return sorted(self.by_name, key=_closeness, reverse=True)
 
     def of(self, name: str) -> set[str]:
         """What is granted to a name."""
@@ -326,6 +326,7 @@ def matches(rule: str, name: str) -> bool:
 
 
 def _closeness(rule: str) -> tuple[int, bytes]:
+    """The higher, the less is left to wildcards; of the same, a server takes the last in order."""
     text = rule.encode()
     return len(text) - text.count(b"*"), text
 

@@ -288,19 +288,27 @@ def test_those_who_could_and_why(open_: Open) -> None:
             policy("anonymous", 'namespace "ops" { capabilities = ["submit-job"] }'),
         ],
         acl_roles=[{"ID": "r1", "Name": "on-call", "Policies": [{"Name": "deploy"}]}],
-        acl_tokens=[token("direct", "deploy"), token("pager", Roles=[{"ID": "r1"}]), token("reader", "look")],
+        acl_tokens=[
+            token("direct", "deploy"),
+            token("pager", Roles=[{"ID": "r1"}]),
+            token("both", "deploy", Roles=[{"ID": "r1"}]),
+            token("reader", "look"),
+        ],
     ) as snap:
         frame = who_could(snap, "submit-job", "shop")
         assert granted(frame, "AccessorID", "Name", "Type", "Could", "Why") == {
             ("root", "root", "management", "yes", "a management token"),
             ("a-direct", "direct", "client", "yes", 'policy deploy: namespace "s*": submit-job'),
+            ("a-both", "both", "client", "yes", 'policy deploy: namespace "s*": submit-job'),
             ("a-pager", "pager", "client", "yes", 'policy deploy through role on-call: namespace "s*": submit-job'),
         }
-        assert frame.Where.map(tuple).tolist() == [(), ("shop",), ("shop",)]
+        assert frame.Where.map(tuple).tolist() == [(), ("shop",), ("shop",), ("shop",)]
         everywhere = who_could(snap, "submit-job").set_index("Name")
         assert everywhere.Where["Anonymous Token"] == ["ops"]
         assert pd.isna(everywhere.AccessorID["Anonymous Token"])
-        assert could(snap, "submit-job", "shop-2") == {"direct": "yes", "pager": "yes"}, "a namespace that was there"
+        assert could(snap, "submit-job", "shop-2") == dict.fromkeys(("direct", "pager", "both"), "yes"), (
+            "a namespace that was there"
+        )
         assert could(snap, "alloc-node-exec") == {}
 
 
