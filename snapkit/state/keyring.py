@@ -33,6 +33,7 @@ STATES = ("active", "inactive", "rekeying", "prepublished", "deprecated")
 SUFFIX = ".nks.json"
 THE_STATE = "the state"  # as a place
 FILE_FIELDS = {"Meta", "Provider", "ProviderID", "WrappedDEK", "WrappedRSAKey", "KEK", "DEK", "RSAKey"}
+BLOB_FIELDS = {"ciphertext", "client_data", "hmac", "iv", "key_info", "plaintext", "value_path", "wrapped"}
 
 Material: TypeAlias = Literal["here", "external", "damaged", "missing"]
 
@@ -244,10 +245,10 @@ def _keys_in_state(table: Tables) -> Iterator[WrappedKey]:
             sealed, kms_key = _blob(key.get("WrappedDataEncryptionKey"), place)
             if not sealed:
                 continue
-            rsa, _ = _blob(key.get("WrappedRSAKey"), place)
+            rsa, rsa_key = _blob(key.get("WrappedRSAKey"), place)
             provider, kek = key["Provider"] or AEAD, _decoded(key.get("KeyEncryptionKey"), place)
-            if provider == AEAD and kms_key not in ("", key_id):
-                raise WrongKeyError(f"holds a key of root key {kms_key}", place, "it was altered: use another copy")
+            if provider == AEAD and {kms_key, rsa_key} - {"", key_id}:
+                raise WrongKeyError("holds a key of another root key", place, "it was altered: use another copy")
             yield WrappedKey(str(key_id), provider, key["ProviderID"], sealed, rsa, kek, kms_key, THE_STATE)
 
 
@@ -286,12 +287,12 @@ def _key_in_file(file: Path) -> WrappedKey:
     if not isinstance(provider_id, str) or file.name not in (key_id + SUFFIX, f"{key_id}.{provider_id}{SUFFIX}"):
         raise _no_keyring_file(place, f"it is of provider {provider_id!r:.40}")
     wrapped, kms_key = _blob(document.get("WrappedDEK"), place)
-    rsa, _ = _blob(document.get("WrappedRSAKey"), place)
+    rsa, rsa_key = _blob(document.get("WrappedRSAKey"), place)
     wrapped = wrapped or _decoded(document.get("DEK"), place)
     rsa = rsa or _decoded(document.get("RSAKey"), place)
     provider = provider_id.partition(".")[0]
-    if not wrapped or (provider == AEAD and kms_key not in ("", key_id)):
-        raise _no_keyring_file(place, "it has no key" if not wrapped else f"it holds a key of root key {kms_key!r:.60}")
+    if not wrapped or (provider == AEAD and {kms_key, rsa_key} - {"", key_id}):
+        raise _no_keyring_file(place, "it holds a key of another root key" if wrapped else "it has no key")
     kek = _decoded(document.get("KEK"), place)
     return WrappedKey(key_id, provider, provider_id, wrapped, rsa, kek, kms_key, file.name, str(meta["State"]), created)
 
@@ -301,7 +302,7 @@ def _no_keyring_file(place: str, why: str) -> KeyringError:
 
 
 def _foreign(place: str) -> KeyringError:
-    return KeyringError("is not as Nomad writes it", place, "use another copy of the snapshot")
+    return KeyringError("is not as Nomad writes it", place, "use another copy")
 
 
 def _of(value: Any, kind: type, place: str) -> Any:
@@ -314,7 +315,9 @@ def _blob(blob: Any, place: str) -> tuple[bytes, str]:
     """The ciphertext in a go-kms-wrapping BlobInfo, and the id of the key that it says it was sealed by or is of."""
     if blob is None:
         return b"", ""
-    about: Mapping[str, Any] = _of(_of(blob, dict, place).get("key_info") or {}, dict, place)
+    if _of(blob, dict, place).keys() - BLOB_FIELDS:
+        raise _foreign(place)
+    about: Mapping[str, Any] = _of(blob.get("key_info") or {}, dict, place)
     return _decoded(blob.get("ciphertext"), place), str(about.get("key_id") or "")
 
 

@@ -101,7 +101,8 @@ def test_save_in_a_folder_names_the_file(
 
 def test_save_as_json(served: ServedCluster, tmp_path: Path) -> None:
     path, data = tmp_path / "a.snap", MONDAY.read_bytes()
-    said = {"Path": str(path), "Size": len(data), "SHA256": hashlib.sha256(data).hexdigest(), "Digest": True}
+    sha256 = hashlib.sha256(data).hexdigest()
+    said = {"Path": str(path), "Size": len(data), "SHA256": sha256, "Digest": True, "Encrypted": False}
     assert json.loads(fine("save", "--json", path)) == said
     served.faults = Faults(digest="missing")
     assert json.loads(fine("save", "--json", "--overwrite", path)) == said | {"Digest": False}

@@ -150,7 +150,6 @@ def test_limit_bounds_the_rows(limit: int, rows: int) -> None:
         ("nodes", 0),
         ("jobs", ("shop", "web")),
         ("job_versions", ("shop", "web", "0")),
-        ("variables", 0),
         ("scheduler_config", ()),
     ],
 )

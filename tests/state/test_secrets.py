@@ -1,12 +1,12 @@
-"""Secrets: masked in all that a snapshot gives unless asked for by name, and variables unlocked with the right key."""
+"""Secrets: masked in all that a snapshot gives unless asked for by name, and equal ones told to be equal."""
 
 from __future__ import annotations
 
 import base64
 import io
 import json
+import os
 import re
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -20,14 +20,12 @@ import pandas as pd
 import pytest
 
 import snapkit
-from snapkit.errors import RecordError, SnapshotError, SourceError
+from snapkit.errors import RecordError, SnapshotError
 from snapkit.format.schema import BY_TABLE, SECRETS, TYPES, Type, fields
-from snapkit.state.edit import edited
 from snapkit.state.export import export
-from snapkit.state.keyring import ExternalKeyError, Keyring, KeyringError, MissingKeyError, WrongKeyError
 from snapkit.state.secrets import masker
 
-from ..conftest import ARCHIVES, DATA, ORACLES, path_of
+from ..conftest import ARCHIVES, ROOT, path_of
 from . import samples
 
 Open = Callable[..., snapkit.Snapshot]
@@ -269,173 +267,69 @@ def test_a_fingerprint_is_the_same_in_a_table_an_object_a_search_and_arrow(snap:
     assert shown == masker()(PLANTED["acl_tokens"][0]["SecretID"].encode())  # type: ignore[misc]
 
 
-def test_fingerprints_of_another_process_differ_unless_they_have_a_key() -> None:
-    code = "from snapkit.state.secrets import masker; print(masker()(b's'), masker('key')(b's'))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    without, with_key = done.stdout.split()
-    assert without != masker()(b"s")  # type: ignore[misc]
-    assert with_key == masker("key")(b"s")  # type: ignore[misc]
+#: In a process of its own: what two snapshots show of the same secrets, in every way of showing them.
+LINKABLE = """
+import csv, json, sys, tempfile
+from pathlib import Path
+import snapkit
+from snapkit.state.export import export
+from snapkit.state.secrets import masker
+from tests.state import samples
+
+key = sys.argv[1] or None
+one = samples.archive({"nodes": [{"ID": i, "SecretID": "the same secret"} for i in "ab"], "acl_tokens": []})
+two = samples.archive({"nodes": [{"ID": i, "SecretID": "another secret"} for i in "ab"], "acl_tokens": []})
+with snapkit.open(one, key=key) as a, snapkit.open(two, key=key) as b, tempfile.TemporaryDirectory() as folder:
+    export(a, Path(folder) / "out.csv", tables=["nodes"])
+    fields = snapkit.compare(a, b, key=key).fields
+    print(json.dumps({
+        "table": list(a.nodes.SecretID),
+        "get": [a.get("nodes", "a")["SecretID"]],
+        "search": list(a.search("same secret").Context),
+        "export": [row["SecretID"] for row in csv.DictReader((Path(folder) / "out.csv").open())],
+        "compare": list(fields[fields.Path == "SecretID"].Before),
+        "masker": [masker(key)(b"the same secret")],
+    }))
+"""
 
 
-# -- variables
-
-IN_ARCHIVE = ["v2.0.5/monday", "v2.0.5/tuesday", "v2.0.5/wednesday", "v2.0.5/thursday", "v2.0.5/friday"]
-IN_KEYSTORE = ["v1.4.14/monday", "v1.4.14/tuesday", "v1.8.4/monday", "v1.8.4/tuesday"]
-
-
-def known_items(archive: str) -> dict[tuple[str, str, int], Any]:
-    """What the live cluster said on Monday: by namespace, path and index."""
-    said = json.loads((ORACLES / archive.partition("/")[0] / "variables.json").read_text(encoding="utf-8"))
-    return {(v["Namespace"], v["Path"], v["ModifyIndex"]): v["Items"] for v in said}
+def shown_by_a_process(key: str) -> dict[str, list[str]]:
+    """The fingerprint of one secret, by the way it is shown."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", LINKABLE, key], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, list[str]] = json.loads(done.stdout)
+    return found
 
 
-def keystore(archive: str) -> Path | None:
-    return DATA / archive.partition("/")[0] / "keystore" if archive in IN_KEYSTORE else None
+def test_fingerprints_link_equal_secrets_in_one_process_and_across_processes_by_a_key_alone() -> None:
+    without = [shown_by_a_process("") for _ in range(2)]
+    with_key = [shown_by_a_process("mine") for _ in range(2)]
+    for shown in (*without, *with_key):
+        assert all(shown.values())
+        assert all(MASKED.fullmatch(one) for ways in shown.values() for one in ways)
+        assert len({one for ways in shown.values() for one in ways}) == 1, "however it is shown"
+    one, other = (shown["table"][0] for shown in without)
+    assert one != other
+    assert with_key[0] == with_key[1]
+    assert with_key[0]["table"][0] not in (one, other)
 
 
-@pytest.mark.parametrize("archive", IN_ARCHIVE + IN_KEYSTORE)
-def test_variables_open_to_what_the_live_cluster_said(archive: str, open_: Open) -> None:
-    snap = open_(path_of(archive))
-    found = snap.unlock(keystore(archive))
-    assert list(found.columns) == ["Items"]
-    assert found.index.equals(snap.variables.index)
-    assert all(isinstance(items, dict) and items for items in found.Items)
-    known = known_items(archive)
-    indexes: dict[Any, int] = snap.variables.ModifyIndex.to_dict()
-    items: dict[Any, Any] = found.Items.to_dict()
-    at = {(*key, index): items[key] for key, index in indexes.items()}
-    same = known.keys() & at.keys()
-    assert len(same) >= (len(known) if archive.endswith("monday") else 1)
-    assert {key: at[key] for key in same} == {key: known[key] for key in same}
+def test_text_and_bytes_that_are_equal_have_one_fingerprint(open_: Open) -> None:
+    job = {"Namespace": "n", "ID": "j", "Payload": b"the same"}
+    snap = open_(samples.archive({"nodes": [{"ID": "a", "SecretID": "the same"}], "jobs": [job]}))
+    payload = snap.table("jobs", ["Payload"]).Payload.iloc[0]
+    assert payload.decode() == snap.nodes.SecretID.iloc[0]
+    assert MASKED.fullmatch(snap.nodes.SecretID.iloc[0])
 
 
-@pytest.mark.parametrize("archive", IN_KEYSTORE)
-def test_without_its_keystore_the_missing_key_is_named(archive: str, open_: Open, tmp_path: Path) -> None:
-    snap = open_(path_of(archive))
-    key_id = snap.variables.KeyID.iloc[0]
-    for folder in (None, tmp_path, str(tmp_path)):
-        with pytest.raises(MissingKeyError) as caught:
-            snap.unlock(folder)
-        assert caught.value.where == f"root key {key_id}"
-        assert "keystore" in caught.value.advice
-    with pytest.raises(MissingKeyError):
-        snap.unlock(DATA / ("v1.8.4" if "1.4" in archive else "v1.4.14") / "keystore")
+@pytest.mark.parametrize("key", ["", b""])
+def test_an_empty_key_is_refused(key: str | bytes) -> None:
+    with pytest.raises(SnapshotError, match="is empty"):
+        snapkit.open(path_of("v2.0.5/monday"), key=key)
 
 
-@pytest.mark.parametrize("archive", ["v0.12.12/monday"])
-def test_no_variables_are_an_empty_table(archive: str, open_: Open) -> None:
-    found = open_(path_of(archive)).unlock()
-    assert len(found) == 0
-    assert list(found.index.names) == ["Namespace", "Path"]
-
-
-def changed(archive: str, table: str, change: Callable[[dict[bytes, Any]], Any]) -> bytes:
-    """The state of an archive with all records of a table changed."""
-    with snapkit.open(path_of(archive)) as snap:
-        return b"".join(edited(snap, {table: lambda record: (change(record), True)[1]}))
-
-
-def flipped(data: bytes, at: int = -1) -> bytes:
-    return data[:at] + bytes([data[at] ^ 1]) + (data[at + 1 :] if at != -1 else b"")
-
-
-@pytest.mark.parametrize(
-    ("table", "change", "kind", "place"),
-    [
-        ("variables", lambda r: r.update({b"Data": flipped(r[b"Data"])}), WrongKeyError, "variable "),
-        ("variables", lambda r: r.update({b"Data": flipped(r[b"Data"], 0)}), WrongKeyError, "variable "),
-        ("variables", lambda r: r.update({b"Data": r[b"Data"][:5]}), WrongKeyError, "variable "),
-        ("variables", lambda r: r.update({b"Data": b""}), WrongKeyError, "variable "),
-        ("variables", lambda r: r.update({b"Data": None}), WrongKeyError, "variable "),
-        ("variables", lambda r: r.pop(b"Data"), WrongKeyError, "variable "),
-        ("variables", lambda r: r.update({b"KeyID": b"other"}), MissingKeyError, "root key other"),
-        ("variables", lambda r: r.update({b"KeyID": None}), MissingKeyError, "root key "),
-        ("root_keys", lambda r: r.update({b"WrappedKeys": None}), MissingKeyError, "root key "),
-        ("root_keys", lambda r: r.update({b"WrappedKeys": []}), MissingKeyError, "root key "),
-        ("root_keys", lambda r: r.update({b"WrappedKeys": 5}), KeyringError, "root key "),
-        ("root_keys", lambda r: r.update({b"WrappedKeys": [5]}), KeyringError, "root key "),
-        ("root_keys", lambda r: r[b"WrappedKeys"][0].pop(b"Provider"), KeyringError, "root key "),
-        (
-            "root_keys",
-            lambda r: r[b"WrappedKeys"][0].update({b"KeyEncryptionKey": bytes(32)}),
-            WrongKeyError,
-            "root key ",
-        ),
-        (
-            "root_keys",
-            lambda r: r[b"WrappedKeys"][0].update({b"KeyEncryptionKey": b"short"}),
-            WrongKeyError,
-            "root key ",
-        ),
-        ("root_keys", lambda r: r[b"WrappedKeys"][0].update({b"Provider": b"awskms"}), ExternalKeyError, "root key "),
-    ],
-)
-def test_what_does_not_open_is_named(
-    table: str, change: Callable[[dict[bytes, Any]], Any], kind: type[SnapshotError], place: str, open_: Open
-) -> None:
-    snap = open_(changed("v2.0.5/monday", table, change))
-    with pytest.raises(kind) as caught:
-        snap.unlock()
-    assert type(caught.value) is kind
-    assert caught.value.where.startswith(place)
-    assert caught.value.advice
-    assert "battery staple" not in str(caught.value)
-
-
-def test_a_variable_sealed_by_another_key_id_does_not_open(open_: Open) -> None:
-    """The key's id is part of what is sealed."""
-    snap = open_(path_of("v2.0.5/monday"))
-    keyring = Keyring(snap.table)
-    rows: dict[Any, Any] = snap.variables.to_dict("index")
-    (namespace, path), row = next(iter(rows.items()))
-    assert keyring.open_variable(namespace, path, row["KeyID"], row["Data"])
-    key = keyring.key(row["KeyID"])
-    keyring._opened["another"] = key
-    with pytest.raises(WrongKeyError):
-        keyring.open_variable(namespace, path, "another", row["Data"])
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"{",
-        b"[]",
-        b"5",
-        b"null",
-        b"{}",
-        b'{"DEK": "!"}',
-        b'{"DEK": 5}',
-        b"\xff",
-        b"[" * 100_000,
-        b'{"WrappedDEK": 5}',
-    ],
-)
-def test_a_file_that_is_no_keyring_is_named(content: bytes, open_: Open, tmp_path: Path) -> None:
-    (tmp_path / "a.nks.json").write_bytes(content)
-    with pytest.raises(KeyringError) as caught:
-        open_(path_of("v1.8.4/monday")).unlock(tmp_path)
-    assert "a.nks.json" in caught.value.where
-
-
-def test_other_files_in_a_keystore_are_passed_over(open_: Open, tmp_path: Path) -> None:
-    shutil.copytree(DATA / "v1.8.4" / "keystore", tmp_path / "keystore")
-    (tmp_path / "keystore" / "README.txt").write_text("mine")
-    snap = open_(path_of("v1.8.4/monday"))
-    assert snap.unlock(tmp_path / "keystore").equals(snap.unlock(DATA / "v1.8.4" / "keystore"))
-
-
-def test_a_keystore_file_that_was_altered_does_not_open(open_: Open, tmp_path: Path) -> None:
-    for path in (DATA / "v1.8.4" / "keystore").iterdir():
-        document = json.loads(path.read_text())
-        (tmp_path / path.name).write_text(json.dumps(document | {"KEK": base64.b64encode(bytes(32)).decode()}))
-    with pytest.raises(WrongKeyError, match="altered, or the key is of another cluster"):
-        open_(path_of("v1.8.4/monday")).unlock(tmp_path)
-
-
-def test_a_keystore_that_can_not_be_read_is_said(open_: Open, tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="can't be read"):
-        open_(path_of("v1.8.4/monday")).unlock(tmp_path / "nowhere")
+# -- real archives
 
 
 @pytest.mark.parametrize("archive", ARCHIVES)
