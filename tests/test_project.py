@@ -135,7 +135,7 @@ def test_all_has_every_extra() -> None:
 
 
 #: Modules of what comes with another of our dependencies, by an API that the other gives out: its bounds are theirs.
-WITH_ANOTHER = {"IPython": "ipykernel", "lark": "python-hcl2", "numpy": "pandas", "urllib3": "requests"}
+WITH_ANOTHER = {"IPython": "ipykernel", "numpy": "pandas", "urllib3": "requests"}
 
 
 def test_what_the_package_imports_is_a_dependency() -> None:

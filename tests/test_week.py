@@ -258,3 +258,9 @@ def test_nothing_is_told_of_acls_that_did_not_happen(week: dict[str, snapkit.Sna
             ("acl_token.deleted", tokens["svc-backup"]),
         ]
     )
+
+
+def test_the_job_carries_the_token_that_it_was_registered_with(week: dict[str, snapkit.Snapshot]) -> None:
+    wednesday = week["wednesday"]
+    token = wednesday.get("jobs", "default", "metrics-agent")["NomadTokenID"]
+    assert wednesday.acl_tokens["Name"][token] == "svc-backup"

@@ -132,6 +132,18 @@ def test_tokens_of_the_snapshot_see_what_their_policies_say(friday: ServedCluste
     assert ask(friday, "/v1/var/nomad/jobs/web?namespace=shop", ROOT).json()["Items"]
 
 
+def test_rafts_configuration_is_for_management_alone(serve: Callable[..., ServedCluster]) -> None:
+    def reads(policy: dict[bytes, Any]) -> bool:
+        policy[b"Rules"] = b'operator { policy = "read" }'
+        return True
+
+    cluster = serve(with_changes({"acl_policies": reads}))
+    intern = TOKENS["new"]["SecretID"]
+    assert ask(cluster, "/v1/operator/autopilot/configuration", intern).ok
+    assert ask(cluster, "/v1/operator/raft/configuration", intern).status_code == 403
+    assert ask(cluster, "/v1/operator/raft/configuration", ROOT).ok
+
+
 def test_without_a_token_the_anonymous_policy_applies(friday: ServedCluster) -> None:
     assert {job["Namespace"] for job in ask(friday, "/v1/jobs?namespace=*", "").json()} == {"default"}
     assert ask(friday, "/v1/jobs?namespace=shop", "").status_code == 403

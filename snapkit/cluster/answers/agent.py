@@ -122,7 +122,7 @@ def agent_health(answers: Answers, request: Request) -> Answer:
 
 @route("/operator/raft/configuration")
 def raft_configuration(answers: Answers, request: Request) -> Answer:
-    check(request.identity.acl.allow_operator("read"))
+    check(request.identity.acl.management)
     server = answers.server
     peer = {
         "ID": server.id,
