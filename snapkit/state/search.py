@@ -1,9 +1,10 @@
-"""Search: the state is scanned as the bytes that it is, and only records that may hold a hit are decoded.
+"""Search: the state is scanned as the bytes that it is, and only what may hold a hit is decoded.
 
 The scan is RE2's, in the form that pyarrow has it: linear in time whatever the pattern, at the speed of memory, and
 without Python's lock. It takes record by record, each as raw bytes, for a pattern that is wider than the one asked
 for (no anchors, no lookarounds); what it finds is then looked for value by value with Python's own `re`. So a hit lies
-in one value and never in the framing around it, and anchors are those of the value.
+in one value and never in the framing around it, and anchors are those of the value. Where each hit holds some literal,
+that is looked for first, and in a record only those fields are decoded that hold it.
 """
 
 from __future__ import annotations
@@ -13,21 +14,23 @@ import re
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 
 # The tree of a pattern, as `re` itself compiles it; no public module gives it (sre_parse is deprecated).
 from re import _compiler, _parser  # type: ignore[attr-defined]
 from typing import Any, NamedTuple
 
 import cramjam
+import msgspec
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from snapkit.errors import SnapshotError
+from snapkit.errors import RecordError, SnapshotError
 from snapkit.format.records import Index
-from snapkit.format.schema import record_type
-from snapkit.format.values import Leaf, Mask, text
+from snapkit.format.schema import ANY, Type, fields, record_type
+from snapkit.format.values import MAX_DEPTH, Buffer, Leaf, Mask, pick, text, unpack, walk
 from snapkit.state.store import Store
 
 CONTEXT = 40  # characters on either side of what was searched for
@@ -35,6 +38,10 @@ KEPT = 64 << 20  # bytes of inflated payloads that are kept for the next search
 ALONE = 1 << 20  # bytes that are not worth a second thread
 BATCH = 16 << 20  # bytes of them that are scanned at once
 MAX_REPEAT = 1_000  # RE2's own limit; what is above widens the scan
+SAMPLE = 32 << 10  # bytes at each of SAMPLES places, of which it is counted how often bytes are
+SAMPLES = 8
+PAIRED = 6  # bytes of a literal, the rarest, that are tried in pairs
+FEW = 0.25  # of the records: so many are copied for the second scan
 SLICES = 4  # for each thread, so that all are done at about the same time
 SNAPPY_RATIO = 22  # bytes that one byte of Snappy stands for at most: a copy of 3 bytes gives 64
 
@@ -51,8 +58,6 @@ TYPE_FLAGS = re.ASCII | re.LOCALE | re.UNICODE
 
 Pattern = re.Pattern[str] | re.Pattern[bytes]
 Found = tuple[str, str, str]
-#: Decodes a record: its value and its leaves. Raises RecordError with its place.
-Walk = Callable[[int], tuple[Any, Iterator[Leaf]]]
 
 
 class Query(NamedTuple):
@@ -61,10 +66,12 @@ class Query(NamedTuple):
     Attributes:
         find: The first hit in a value, with what is before and after it: 40 characters or more, if there are as many.
         scan: For RE2, of bytes: it matches in every value that holds a hit, and maybe in others.
+        literal: Bytes that every hit holds; empty if there are none.
     """
 
     find: Callable[[bytes], Found | None]
     scan: str
+    literal: bytes
 
 
 def query(wanted: str | bytes | Pattern, *, regex: bool = False, ignore_case: bool = False) -> Query:
@@ -85,9 +92,10 @@ def query(wanted: str | bytes | Pattern, *, regex: bool = False, ignore_case: bo
     if tree.getwidth()[0] == 0:
         what = "can match the empty string, which is everywhere"
         raise SnapshotError(what, _named(wanted), "say what a hit must hold")
-    if isinstance(pattern.pattern, str):
-        return Query(_finder_of_text(pattern), _relaxed(tree, pattern.flags, True))
-    return Query(_finder_of_bytes(pattern), _relaxed(tree, pattern.flags, False))
+    of_text = isinstance(pattern.pattern, str)
+    finder: Any = _finder_of_text if of_text else _finder_of_bytes
+    literal = max(_literals(tree, pattern.flags, of_text), key=len)
+    return Query(finder(pattern), _relaxed(tree, pattern.flags, of_text), literal)
 
 
 def _parsed(source: Any, flags: int) -> tuple[Pattern, Any]:
@@ -114,7 +122,7 @@ def _literal(wanted: str | bytes) -> Query:
         start = value.find(needle)
         return None if start < 0 else _around(value, start, start + len(needle))
 
-    return Query(find, _bytes(needle))
+    return Query(find, _bytes(needle), needle)
 
 
 def _finder_of_bytes(pattern: re.Pattern[bytes]) -> Callable[[bytes], Found | None]:
@@ -168,8 +176,7 @@ def _relaxed(tree: Iterable[tuple[Any, Any]], flags: int, of_text: bool, room: i
                 parts.append(f"{repeated}{{{least},{'' if most is None else most}}}")
             case "SUBPATTERN":
                 _, added, removed, inner = argument
-                kept = flags & ~TYPE_FLAGS if added & TYPE_FLAGS else flags
-                parts.append(group(inner, (kept | added) & ~removed))
+                parts.append(group(inner, _combined(flags, added, removed)))
             case "ATOMIC_GROUP":
                 parts.append(group(argument))
             case "BRANCH":
@@ -183,12 +190,40 @@ def _relaxed(tree: Iterable[tuple[Any, Any]], flags: int, of_text: bool, room: i
     return "".join(parts)
 
 
+def _literals(tree: Iterable[tuple[Any, Any]], flags: int, of_text: bool) -> Iterator[bytes]:
+    """The bytes, as far as they are told one by one, that a match holds in any case."""
+    literal = b""
+    for op, argument in tree:
+        if op.name == "LITERAL" and _is_plain(argument, flags):
+            literal += _encoded(argument, of_text)
+        elif op.name not in ("AT", "ASSERT", "ASSERT_NOT"):
+            yield literal
+            literal = b""
+            if op.name == "SUBPATTERN":
+                _, added, removed, inner = argument
+                yield from _literals(inner, _combined(flags, added, removed), of_text)
+    yield literal
+
+
+def _combined(flags: int, added: int, removed: int) -> int:
+    return ((flags & ~TYPE_FLAGS if added & TYPE_FLAGS else flags) | added) & ~removed
+
+
+def _is_plain(character: int, flags: int) -> bool:
+    """Does it match itself alone?"""
+    return not flags & re.IGNORECASE and character != ord(REPLACED)
+
+
+def _encoded(character: int, of_text: bool) -> bytes:
+    return chr(character).encode(errors="surrogatepass") if of_text else bytes([character])
+
+
 def _character(node: tuple[Any, Any], flags: int, of_text: bool) -> str:
     """A pattern for what a part of a pattern matches that takes one character: `re` itself says what that is."""
     op, argument = node
     literal = op.name == "LITERAL"
-    if literal and not flags & re.IGNORECASE and argument != ord(REPLACED):
-        return _bytes(chr(argument).encode(errors="surrogatepass") if of_text else bytes([argument]))
+    if literal and _is_plain(argument, flags):
+        return _bytes(_encoded(argument, of_text))
     state = _parser.State()
     state.flags = flags
     matches = _compiler.compile(_parser.SubPattern(state, [node]), flags).match
@@ -214,10 +249,13 @@ def _set(members: Sequence[int]) -> str:
 class Searcher:
     """Searches one state; where its payloads are it finds out once."""
 
-    def __init__(self, index: Index, store: Store, walk: Walk) -> None:
+    def __init__(
+        self, index: Index, store: Store, struct_of: Callable[[int], Type], place_of: Callable[[int], str]
+    ) -> None:
         self._index = index
         self._store = store
-        self._walk = walk
+        self._struct_of = struct_of
+        self._place_of = place_of
         self._payloads: list[Payloads] | None = None
 
     def close(self) -> None:
@@ -237,9 +275,9 @@ class Searcher:
         """
         hits = [
             (record_type(self._index.types[record]).table, *hit)
-            for record in self._candidates(wanted.scan)
+            for record, whole in self._candidates(wanted)
             if types is None or self._index.types[record] in types
-            for hit in self._hits(record, wanted, namespace, mask)
+            for hit in self._hits(record, wanted, whole, namespace, mask)
         ]
         table, key, path, context = zip(*hits, strict=True) if hits else ((), (), (), ())
         return pd.DataFrame(
@@ -251,13 +289,48 @@ class Searcher:
             }
         )
 
-    def _candidates(self, scan: str) -> list[int]:
-        """The records that may hold a hit, in order."""
-        found = {int(record) for record in _matching(self._records(), scan)}
+    def _candidates(self, wanted: Query) -> list[tuple[int, bool]]:
+        """The records that may hold a hit, in order, and whether it may be in an inflated payload."""
+        found = dict.fromkeys(self._scanned(self._records(), wanted), False)
         for payloads in self._inflated():
-            for i in _matching(payloads.texts, scan):
-                found.update(payloads.records[i])
-        return sorted(found)
+            for i in self._scanned(payloads.texts, wanted):
+                found.update(dict.fromkeys(payloads.records[i], True))
+        return sorted(found.items())
+
+    def _scanned(self, texts: pa.Array, wanted: Query) -> list[int]:
+        numbers = np.arange(len(texts))
+        if wanted.literal:
+            found = _matching(texts, _bytes(self._rare(wanted.literal)))
+            if len(found) <= FEW * len(texts):
+                numbers, texts = found, texts.take(pa.array(found))
+        scanned: list[int] = numbers[_matching(texts, wanted.scan)].tolist()
+        return scanned
+
+    def _rare(self, literal: bytes) -> bytes:
+        """The part of a literal whose first and last byte are the most seldom so far apart.
+
+        By those two RE2 finds its way to where a literal may be.
+        """
+        rarest = sorted(range(len(literal)), key=lambda i: self._frequencies[literal[i]])[:PAIRED]
+        pairs = [(i, j) for i in rarest for j in rarest if j - i > 1]
+
+        def count(pair: tuple[int, int]) -> int:
+            i, j = pair
+            starts, ends = self._sample[: i - j] == literal[i], self._sample[j - i :] == literal[j]
+            return int(np.count_nonzero(starts & ends))
+
+        begin, end = min(pairs, key=count, default=(0, len(literal) - 1))
+        return literal[begin : end + 1]
+
+    @cached_property
+    def _sample(self) -> Any:
+        state = np.frombuffer(self._store.bytes, np.uint8)
+        starts = np.linspace(0, max(len(state) - SAMPLE, 0), SAMPLES, dtype=np.int64)
+        return np.concatenate([state[start : start + SAMPLE] for start in starts])
+
+    @cached_property
+    def _frequencies(self) -> Any:
+        return np.bincount(self._sample, minlength=256)
 
     def _records(self) -> pa.Array:
         """All records as an array of bytes, which are not copied."""
@@ -314,19 +387,74 @@ class Searcher:
     # -- what hits
 
     def _hits(
-        self, record: int, wanted: Query, namespace: str | None, mask: Mask
+        self, record: int, wanted: Query, whole: bool, namespace: str | None, mask: Mask
     ) -> Iterator[tuple[tuple[Any, ...], str, str]]:
         """Key, path and context of each hit in a record."""
-        value, leaves = self._walk(record)
-        fields = value if isinstance(value, dict) else {}
-        if namespace is not None and fields.get(b"Namespace") != namespace.encode():
-            return
-        for leaf in leaves:
-            context = _context(leaf, wanted, mask)
-            if context is not None:
-                parts = [fields.get(name.encode()) for name in record_type(self._index.types[record]).key]
-                key = tuple(text(part) if isinstance(part, bytes) else part for part in parts)
-                yield key if fields else (), leaf.path, context
+        packed = memoryview(self._store.bytes)[self._index.value(record)]
+        struct = self._struct_of(record)
+        try:
+            if namespace is not None and _fields(packed, ("Namespace",)) != (namespace,):
+                return
+            key = None
+            narrow = wanted.literal and not whole
+            for leaf in _walk_to(wanted.literal, packed, struct) if narrow else walk(unpack(packed), struct):
+                context = _context(leaf, wanted, mask)
+                if context is not None:
+                    key = _fields(packed, record_type(self._index.types[record]).key) if key is None else key
+                    yield key, leaf.path, context
+        except RecordError as error:
+            raise error.at(self._place_of(record)) from error
+
+
+def _fields(packed: Buffer, names: Sequence[str]) -> tuple[Any, ...]:
+    """Some fields of a record, strings as text; none if it is no map."""
+    try:
+        found = pick(packed, dict.fromkeys(names))
+    except RecordError:
+        return ()
+    parts = (found.get(name.encode()) for name in names)
+    return tuple(text(part) if isinstance(part, bytes) else part for part in parts)
+
+
+_FIELDS = msgspec.msgpack.Decoder(dict[str, msgspec.Raw])
+_ITEMS = msgspec.msgpack.Decoder(list[msgspec.Raw])
+
+
+def _walk_to(
+    literal: bytes, packed: Buffer, kind: Type, path: str = "", secret: bool = False, depth: int = MAX_DEPTH
+) -> Iterator[Leaf]:
+    """As `walk()`, of a packed value: only the leaves that hold a literal, and maybe others."""
+    if depth == 0:
+        raise RecordError(f"is nested more than {MAX_DEPTH} deep")
+    try:
+        entries = _FIELDS.decode(packed)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        yield from _walk_items(literal, packed, kind, path, secret, depth)
+        return
+    known = fields(kind.struct)
+    for name, item in entries.items():
+        field = known.get(name)
+        place = f"{path}.{name}" if path else name
+        if field is None and literal in (raw_name := name.encode()):
+            yield Leaf(place, raw_name, ANY, False)
+        if literal in bytes(item):
+            inner = kind.element or ANY if field is None else field.type
+            hidden = secret or (field is not None and field.secret)
+            yield from _walk_to(literal, item, inner, place, hidden, depth - 1)
+
+
+def _walk_items(literal: bytes, packed: Buffer, kind: Type, path: str, secret: bool, depth: int) -> Iterator[Leaf]:
+    """Of a list, a leaf, or a map with odd keys."""
+    try:
+        items = _ITEMS.decode(packed)
+    except (msgspec.MsgspecError, RecursionError):
+        for leaf in walk(unpack(packed), kind):
+            joint = "." if path and leaf.path and not leaf.path.startswith("[") else ""
+            yield leaf._replace(path=f"{path}{joint}{leaf.path}", secret=secret or leaf.secret)
+        return
+    for i, item in enumerate(items):
+        if literal in bytes(item):
+            yield from _walk_to(literal, item, kind.element or ANY, f"{path}[{i}]", secret, depth - 1)
 
 
 class Payloads(NamedTuple):

@@ -25,7 +25,7 @@ from snapkit.format.records import Framer, Index
 from snapkit.format.salvage import Salvage, held
 from snapkit.format.salvage import salvage as salvage_from
 from snapkit.format.schema import TIME_TABLE, TYPES, RecordType, Type, fields, record_type, table_type, type_name
-from snapkit.format.values import Buffer, Leaf, Mask, pick, split_list, to_json, unpack, walk
+from snapkit.format.values import Buffer, Mask, pick, split_list, to_json, unpack
 from snapkit.state.keyring import report as keyring_report
 from snapkit.state.keyring import unlock
 from snapkit.state.keys import keys
@@ -202,7 +202,7 @@ class Snapshot:
         self._sizes = sizes
         self._store = store
         self._mask = mask
-        self._searcher = Searcher(index, store, self._leaves)
+        self._searcher = Searcher(index, store, self._struct, self._place)
         self._frames: dict[str, pd.DataFrame] = {}
         self._keys: dict[int, dict[tuple[Any, ...], int]] = {}
 
@@ -628,37 +628,6 @@ class Snapshot:
         types = None if tables is None else {self._type(table).byte for table in tables}
         asked = query(wanted, regex=regex, ignore_case=ignore_case)
         return self._searcher.search(asked, types, namespace, None if reveal else self._mask)
-
-    def _leaves(self, record: int) -> tuple[Any, Iterator[Leaf]]:
-        """A record's value, and the leaves of that."""
-        value = self._unpacked(record)
-
-        def leaves() -> Iterator[Leaf]:
-            try:
-                yield from walk(value, self._struct(record))
-            except RecordError as error:
-                raise error.at(self._place(record)) from error
-
-        return value, leaves()
-
-    # -- what happened
-
-    def timeline(self, *others: Source | Snapshot) -> pd.DataFrame:
-        """Everything in it that can be dated, in order: see `snapkit.state.timeline.timeline()`.
-
-        Args:
-            others: More snapshots of the cluster, as `snapkit.open()` takes them or open; windows shrink by them, and
-                deletions are told of.
-
-        Returns:
-            Time, TimeEarliest, TimeLatest, Kind, Table, Key, Namespace, Job, Node, Message, Index.
-
-        Raises:
-            SnapshotError: They are of different clusters, or one can't be read.
-        """
-        from snapkit.state.timeline import timeline
-
-        return timeline(self, *others)
 
     # -- how it shows itself
 

@@ -20,6 +20,7 @@ from tests import forge
 
 from ..conftest import ARCHIVES, path_of
 from . import samples
+from .test_sizes import RECORDS
 
 Open = Callable[..., snapkit.Snapshot]
 MONDAY, WEDNESDAY = "v2.0.5/monday", "v2.0.5/wednesday"
@@ -255,6 +256,47 @@ def compare(source: Any, values: list[bytes], ignore_case: bool, flags: int) -> 
                 raise
             return
         assert got == places(snap, matcher(pattern))
+
+
+@settings(max_examples=150)
+@given(RECORDS, st.sampled_from([b"I", b"ID", b"a", b"Meta", b"\xff", b"xxxx", b"Odd", b"\x00", "é".encode()]))
+@example([(4, {b"Job": {b"\xffID": [[b"ID"], {7: b"ID"}], b"ID": {b"ID": b"ID"}}})], b"ID")
+@example(
+    [(1, {b"ID": b"ID", b"Payload": {b"ID": b""}, b"VaultToken": [{b"ID": b"ID"}]}), (200, [b"ID"]), (0, b"ID")], b"ID"
+)
+def test_whatever_the_records_hold_is_searched(records: list[tuple[int, Any]], needle: bytes) -> None:
+    state = forge.state(*(forge.record(byte, forge.pack(value)) for byte, value in records))
+    with snapkit.open(forge.archive(state)) as snap:
+        assert found(snap, needle) == places(snap, lambda value: needle in value)
+        pattern = re.compile(re.escape(needle) + b".?")
+        assert found(snap, pattern) == places(snap, matcher(pattern))
+        hidden = {path for _, _, path in found(snap, needle)} - {
+            leaf.path for *_, leaf in leaves(snap) if not leaf.secret
+        }
+        frame = snap.search(needle)
+        assert all(context.startswith("masked:") for context in frame.Context[frame.Path.isin(hidden)])
+
+
+@pytest.mark.parametrize(
+    ("source", "flags", "literal"),
+    [
+        ("stratum", 0, b"stratum"),
+        (r"\bab|abc", 0, b""),
+        (r"^ab\bcd(?=x)e$", 0, b"abcde"),
+        (r"(ab)cdef\w+gh", 0, b"cdef"),
+        (r"a(?:bcd)e", 0, b"abcde"),
+        (r"a(?i:bcd)ef", 0, b"ef"),
+        (r"(?i)abc", 0, b""),
+        (r"(?i)abc(?-i:de)", 0, b"de"),
+        (r"(?:abc)?d", 0, b"d"),
+        ("aé", 0, "aé".encode()),
+        ("ab\N{REPLACEMENT CHARACTER}c", 0, b"ab"),
+        (rb"a\xffb", 0, b"a\xffb"),
+        ("a b  # c", re.VERBOSE, b"ab"),
+    ],
+)
+def test_what_every_match_holds_is_looked_for_first(source: Any, flags: int, literal: bytes) -> None:
+    assert module.query(re.compile(source, flags)).literal == literal
 
 
 def test_what_spans_values_or_lies_around_them_is_not_reported(open_: Open) -> None:
