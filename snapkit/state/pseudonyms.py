@@ -104,9 +104,12 @@ LONG = 16  # characters from which a secret is long: the alphabets above still t
 
 #: Characters that stay among themselves: the first, and how many. All of one have as many bytes in UTF-8.
 _CLASSES = (
-    *((0x30, 10), (0x41, 26), (0x61, 26), (0x80, 0x20), (0xA0, 0x760), (0x800, 0xD000)),
-    *((0xE000, 0x2000), (0x10000, 0x100000)),
+    *((0x30, 10), (0x41, 26), (0x61, 26), (0x80, 0x20), (0xA0, 0x20), (0xC0, 0x40), (0x100, 0x150), (0x250, 0x120)),
+    *((0x370, 0x90), (0x400, 0x130), (0x530, 0x2D0), (0x800, 0x1800), (0x2000, 0x1041), (0x3041, 0x1DBF)),
+    *((0x4E00, 0x5200), (0xA000, 0xC00), (0xAC00, 0x2BA4), (0xD7A4, 0x5C), (0xE000, 0x2000), (0x10000, 0x100000)),
 )
+#: What long secrets have for characters of two, three and four bytes.
+_FOREIGN = {2: (0x410, 0x40), 3: (0x4E00, 0x5000), 4: (0x20000, 0xA000)}
 _ROUNDS = 8
 _TELLING = 20  # characters of a word from which detectors look at its entropy
 _WIDE = 1 << 64  # so many words of a form are not mapped by a permutation: none will be met twice
@@ -374,5 +377,5 @@ def _class(character: str) -> tuple[int, int]:
 
 
 def _other(character: str, number: int) -> str:
-    first, count = _class(character)
+    first, count = _FOREIGN[len(character.encode())]
     return chr(first + number % count)

@@ -1,0 +1,84 @@
+"""`snapkit redact`: what it writes and says, and its exit status."""
+
+from __future__ import annotations
+
+import json
+import re
+import stat
+from pathlib import Path
+
+import pytest
+
+import snapkit
+from snapkit.state.redact import redact
+
+from ..conftest import ROOT, path_of
+from . import failed, fine, run
+
+FRIDAY = path_of("v2.0.5/friday")
+
+
+def test_it_writes_an_archive_and_says_what_was_replaced_and_left(tmp_path: Path) -> None:
+    out = tmp_path / "out.snap"
+    said = fine("redact", FRIDAY, out)
+    assert stat.S_IMODE(out.stat().st_mode) == 0o600
+    assert re.search(r"acl_tokens\s+ACLToken\.SecretID\s+5", said)
+    assert re.search(r"left, and may tell something \(names persons or hosts\): ACLBindingRule\.Selector, ", said)
+    assert re.fullmatch(rf"{re.escape(str(out))}: \d+ values replaced, profile share", said.splitlines()[-1])
+    with snapkit.open(out) as snap, snapkit.open(FRIDAY) as was:
+        assert list(snap.nodes.index) == list(was.nodes.index)
+
+
+def test_json_has_all_of_it(tmp_path: Path) -> None:
+    said = json.loads(fine("redact", "--json", "--profile", "strict", "--token", FRIDAY, tmp_path / "out.snap"))
+    assert set(said) == {"Path", "Profile", "Replaced", "Left", "Notes", "Token"}
+    assert (said["Profile"], said["Left"], said["Notes"]) == ("strict", [], [])
+    assert {"Table": "acl_tokens", "Field": "ACLToken.SecretID", "Count": 5} in said["Replaced"]
+    with snapkit.open(tmp_path / "out.snap") as snap:
+        token = snap.get("acl_tokens", said["Token"]["AccessorID"], reveal=True)
+        assert token["SecretID"] == said["Token"]["SecretID"]
+
+
+def test_one_key_gives_one_archive_also_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fine("redact", "--key", "k", FRIDAY, tmp_path / "1.snap")
+    monkeypatch.setenv("SNAPKIT_REDACT_KEY", "k")
+    fine("redact", FRIDAY, tmp_path / "2.snap")
+    redact(FRIDAY, tmp_path / "3.snap", key="k")
+    assert len({(tmp_path / f"{i}.snap").read_bytes() for i in (1, 2, 3)}) == 1
+
+
+def test_check_is_1_where_something_is_found_and_0_where_nothing_is(tmp_path: Path) -> None:
+    pytest.importorskip("detect_secrets")
+    ran = run("redact", "--check", FRIDAY)
+    assert (ran.status, ran.err) == (1, "")
+    assert re.search(r"allocs\s+SignedIdentities\.server\s+JSON Web Token\s+6", ran.out)
+    assert "eyJ" not in ran.out
+    fine("redact", FRIDAY, tmp_path / "out.snap")
+    assert fine("redact", "--check", tmp_path / "out.snap") == f"{tmp_path / 'out.snap'}: nothing found\n"
+    rows = json.loads(run("redact", "--check", "--json", FRIDAY).out)
+    assert set(rows[0]) == {"Table", "Key", "Path", "Detector", "Value"}
+    assert rows[0]["Value"].startswith("masked:")
+    assert json.loads(fine("redact", "--check", "--json", tmp_path / "out.snap")) == []
+
+
+def test_what_cannot_be_done_is_2(tmp_path: Path) -> None:
+    out = tmp_path / "out.snap"
+    cut = tmp_path / "cut.snap"
+    cut.write_bytes(FRIDAY.read_bytes()[:20_000])
+    assert "cut.snap" in failed(run("redact", cut, out))
+    assert "cut.snap" in failed(run("redact", "--check", cut))
+    assert "name the archive to write" in failed(run("redact", FRIDAY))
+    assert "takes one file" in failed(run("redact", "--check", FRIDAY, out))
+    assert not out.exists()
+    fine("redact", FRIDAY, out)
+    assert "is there already" in failed(run("redact", FRIDAY, out))
+    fine("redact", "--overwrite", FRIDAY, out)
+
+
+def test_the_pages_commands_are_the_commands_options() -> None:
+    page = (ROOT / "docs" / "redaction.md").read_text(encoding="utf-8")
+    said = fine("redact", "--help")
+    options = set(re.findall(r"^\$ snapkit redact .*", page, re.M))
+    assert options
+    for command in options:
+        assert all(option in said for option in re.findall(r"--[a-z]+", command))
