@@ -103,6 +103,22 @@ OF_A_JOB = (
     *("jobs", "job_versions", "job_summaries", "job_submissions", "periodic_launches", "scaling_policies"),
     *("scaling_events", "deployments", "evals", "allocs"),
 )
+#: The fields that are asked for, by table: taken out of the records at once.
+READ: Mapping[str, tuple[str, ...]] = {
+    "jobs": (
+        *("Status", "Stop", "Type", "VersionTag", "Periodic", "ParameterizedJob", "Dispatched"),
+        *("SubmitTime", "CreateIndex", "JobModifyIndex"),
+    ),
+    "job_versions": ("VersionTag",),
+    "allocs": (
+        *("EvalID", "NodeID", "DeploymentID", "ClientStatus", "DesiredStatus", "TaskGroup", "NextAllocation"),
+        *("ModifyTime", "ModifyIndex", "CreateIndex"),
+    ),
+    "evals": ("Namespace", "JobID", "Status", "Type", "ModifyTime", "ModifyIndex"),
+    "deployments": ("Status", "ModifyTime", "ModifyIndex"),
+    "nodes": ("Status", "StatusUpdatedAt", "ModifyIndex"),
+    "services": ("AllocID",),
+}
 JobKey: TypeAlias = tuple[str | None, str | None]
 
 
@@ -167,6 +183,7 @@ class _Collection:
     def __init__(self, snapshot: Snapshot, thresholds: Thresholds) -> None:
         self._thresholds = thresholds
         self._records = records_by_type(snapshot)
+        self._columns: dict[str, dict[str, list[Any]]] = {}
         self._witness = _witness(snapshot)
         self._jobs = self._read_jobs()
         self._allocs = self._read_allocs()
@@ -202,7 +219,7 @@ class _Collection:
     ) -> Iterator[_Taken]:
         """All records of a table: each is due by itself, or with its job if that is sooner."""
         kind = BY_TABLE[table]
-        records = self._records.get(kind.byte, ())
+        records = self._of(table)
         keys = self._rows(table, *kind.key)
         names = labels(kind, records, "job") if records else {}
         nothing = [None] * len(records)
@@ -217,8 +234,11 @@ class _Collection:
 
     def _rows(self, table: str, *names: str) -> Iterator[tuple[Any, ...]]:
         """Some fields of the records of a table, unpacked."""
-        kind = BY_TABLE[table]
-        return zip(*unpacked(kind, self._records.get(kind.byte, ()), names).values(), strict=True)
+        if table not in self._columns:
+            kind = BY_TABLE[table]
+            wanted = dict.fromkeys((*kind.key, *READ.get(table, ())))
+            self._columns[table] = unpacked(kind, self._of(table), list(wanted))
+        return zip(*(self._columns[table][name] for name in names), strict=True)
 
     def _since(self, time: Any, index: Any) -> int:
         """What the age of an object is told from: a time of its own, or the time table's for an index of its own."""
