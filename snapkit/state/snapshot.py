@@ -629,6 +629,25 @@ class Snapshot:
         asked = query(wanted, regex=regex, ignore_case=ignore_case)
         return self._searcher.search(asked, types, namespace, None if reveal else self._mask)
 
+    # -- what happened
+
+    def timeline(self, *others: Source | Snapshot) -> pd.DataFrame:
+        """Everything in it that can be dated, in order: see `snapkit.state.timeline.timeline()`.
+
+        Args:
+            others: More snapshots of the cluster, as `snapkit.open()` takes them or open; windows shrink by them, and
+                deletions are told of.
+
+        Returns:
+            Time, TimeEarliest, TimeLatest, Kind, Table, Key, Namespace, Job, Node, Message, Index.
+
+        Raises:
+            SnapshotError: They are of different clusters, or one can't be read.
+        """
+        from snapkit.state.timeline import timeline
+
+        return timeline(self, *others)
+
     # -- how it shows itself
 
     def __repr__(self) -> str:
