@@ -384,7 +384,7 @@ def _deployments(snapshot: Snapshot) -> Iterator[Event]:
 @_reader
 def _scaling(snapshot: Snapshot) -> Iterator[Event]:
     for record in snapshot.objects("scaling_events", dict.fromkeys(("Namespace", "JobID", "ScalingEvents"))):
-        namespace, job = record.get("Namespace"), record.get("JobID")
+        namespace, job = _text(record.get("Namespace")), _text(record.get("JobID"))
         for group, event in scaling_events(record):
             happened = "had a scaling event"
             if event.get("Count") is not None:
@@ -402,7 +402,11 @@ def _scaling(snapshot: Snapshot) -> Iterator[Event]:
 def _nodes(snapshot: Snapshot) -> Iterator[Event]:
     wanted = ("ID", "Name", "Status", "StatusUpdatedAt", "CreateIndex", "ModifyIndex", "Events", "LastDrain")
     for record in snapshot.objects("nodes", dict.fromkeys(wanted)):
-        node, made, changed = record.get("ID"), _index(record.get("CreateIndex")), _index(record.get("ModifyIndex"))
+        node, made, changed = (
+            _text(record.get("ID")),
+            _index(record.get("CreateIndex")),
+            _index(record.get("ModifyIndex")),
+        )
         what = f"Node {record.get('Name')} ({_short(node)})"
         plain = Event("node.created", "nodes", (node,), what, "was registered", made, node=node)
         # The event of its registration is the only one without an index: it has the node's own.
@@ -444,6 +448,8 @@ def _allocations(snapshot: Snapshot) -> Iterator[Event]:
             record[name] = _index(record[name])
         for name in ("CreateTime", "ModifyTime"):
             record[name] = _moment(record[name])
+        for name in ("ID", "Namespace", "JobID", "NodeID"):
+            record[name] = _text(record[name])
         what = f"Allocation {record['Name']} ({_short(record['ID'])})"
         made, *changed = _made_and_changed("allocs", (record["ID"],), what, record)
         yield replace(made, happened=f"was placed on {record['NodeName'] or _short(record['NodeID'])}")
@@ -467,7 +473,7 @@ def _allocations(snapshot: Snapshot) -> Iterator[Event]:
             yield replace(about, kind="alloc.state", happened=happened, time=_moment(state.get("Time")))
         tracker = _mapped(record["RescheduleTracker"], "Alloc", "RescheduleTracker")
         for moved in _listed(tracker.get("Events"), "Alloc", "RescheduleTracker"):
-            previous, delay = moved.get("PrevAllocID"), moved.get("Delay")
+            previous, delay = _text(moved.get("PrevAllocID")), moved.get("Delay")
             after = f" after {go_duration(delay)}" if isinstance(delay, int) and delay else ""
             yield replace(
                 about,
@@ -476,7 +482,7 @@ def _allocations(snapshot: Snapshot) -> Iterator[Event]:
                 what=f"Allocation {record['Name']} ({_short(previous)})",
                 happened=f"was rescheduled{after}",
                 time=_moment(moved.get("RescheduleTime")),
-                node=moved.get("PrevNodeID"),
+                node=_text(moved.get("PrevNodeID")),
             )
 
 
@@ -729,6 +735,11 @@ def _aside(*texts: Any) -> str:
 def _short(identity: Any) -> str:
     """The beginning of an ID, as Nomad's own command shows it."""
     return str(identity)[:8]
+
+
+def _text(value: Any) -> str | None:
+    """A value that is to be text, whatever it is."""
+    return value if isinstance(value, str | None) else str(value)
 
 
 def _index(value: Any) -> int | None:
