@@ -201,6 +201,8 @@ def recipients_of(given: Iterable[Recipient] | Recipient) -> list[Any]:
             continue
         if text.startswith(_SECRET):
             raise _secret("the recipient")
+        if not text:
+            raise RecipientError("is empty", "the recipient", RECIPIENTS)
         found = [
             _recipient(line, f"{text}: line {number}")
             for number, line in _lines(_text(text, RecipientError, RECIPIENTS))
