@@ -350,7 +350,7 @@ class ServedCluster:
         if self._heartbeat is None or self._restored is None or self._clock() - self._restored < self._heartbeat:
             return
         self._restored = None
-        nodes = self._state.snapshot.nodes
+        nodes = self._state.snapshot.table("nodes", ["Status"])
         gone = {node.encode() for node in nodes.index[nodes["Status"] == "ready"] if node not in self._alive}
         if not gone:
             return
