@@ -54,7 +54,7 @@ _UNIQUE = {"Constraint", "Affinity", "Spread"}  # structs that can name one host
 _SPOKEN = re.compile(rb"://|[?@]|\d\.\d|[0-9a-f]:[0-9a-f]*:")  # no talk without one of these is changed
 _PIECE = 1 << 20  # bytes that are written at once
 _SAMPLES = 32  # records of each type that are looked at for fields that are not known
-_CACHED = 20_000  # values of one field
+_ROOM = 64 << 20  # bytes of values that are remembered
 _TOKEN = BY_TABLE["acl_tokens"].byte
 #: First bytes of what has no text in it: numbers, nil, booleans, and what is empty.
 _NO_TEXT = frozenset({*range(0x81), 0x90, 0xA0, 0xC0, 0xC2, 0xC3, *range(0xCA, 0xD4), *range(0xE0, 0x100)})
@@ -225,10 +225,10 @@ def steps(struct: str, profile: Profile) -> Mapping[bytes, Step]:
     }
 
 
-@cache
-def _rows(struct: str, how: How) -> Mapping[str, tuple[bytes, Step, How]]:
-    """By the name of a field: its key packed, and what `strict` does to it where its struct is in a field of `how`."""
-    return {step.name: (pack(step.name), step, _inner(how, step.how)) for step in steps(struct, "strict").values()}
+#: A field's new bytes, and what was replaced in it: places with counts.
+_Done: TypeAlias = tuple[bytes, tuple[tuple[str, int], ...]]
+#: A field's key packed, what it is, what is done to it, and what was done to values of it.
+_Row: TypeAlias = tuple[bytes, Step, How, dict[bytes, _Done]]
 
 
 def kept(kind: RecordType, profile: Profile) -> dict[str, str]:
@@ -375,7 +375,9 @@ class Redactor:
         self._by_table: dict[str, Counter[str]] = {}
         self._dropped: Counter[int] = Counter()
         self._unknown: set[tuple[str, str]] = set()
-        self._caches: dict[str, dict[bytes, tuple[bytes, tuple[tuple[str, int], ...]]]] = {}
+        self._caches: dict[tuple[str, How], dict[bytes, _Done]] = {}
+        self._rows: dict[tuple[str, How], dict[str, _Row]] = {}
+        self._room = _ROOM
         self._notes: list[str] = []
 
     def _named(self, name: str) -> str:
@@ -533,7 +535,8 @@ class Redactor:
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                 return thorough(packed)  # of other types than the schema says, or no UTF-8
             leaves: list[tuple[msgspec.Raw, Step]] = []
-            _collect(decoded, root, leaves)
+            if decoded is not None:
+                _collect(decoded, root, leaves)
             if not leaves:
                 return packed
             base = pa.py_buffer(packed).address
@@ -560,67 +563,73 @@ class Redactor:
         return spliced
 
     def _leaf(self, old: bytes, step: Step) -> bytes:
-        """The new bytes of a field, counted; remembered, for values that come again."""
-        if step.how in ("url", "talk") and not _SPOKEN.search(old):
+        """The new bytes of a field, counted."""
+        if step.how == "url" and b"://" not in old and b"?" not in old:
+            return old
+        if step.how == "talk" and not _SPOKEN.search(old):
             return old
         if step.how == "unique" and b"unique" not in old:
             return old
-        remembered = self._caches.setdefault(step.place, {})
-        found = remembered.get(old)
-        if found is None:
-            counts, self._counts = self._counts, Counter()
-            try:
-                new = pack(self._value(unpack(old), step.type, step.how, step.place))
-                found = new, tuple(self._counts.items())
-            finally:
-                self._counts = counts
-            if len(old) < 4096:
-                if len(remembered) > _CACHED:
-                    remembered.clear()
-                remembered[old] = found
-        for place, count in found[1]:
-            self._counts[place] += count
-        return found[0]
+        return self._packed(old, step, step.how)
 
     # -- a record of which all is replaced: no deeper than what was not met before
 
     def _packed_struct(self, packed: Buffer, struct: str, how: How) -> bytes:
-        rows = _rows(struct, how)
+        rows = self._rows.get((struct, how)) or self._make_rows(struct, how)
         parts = split_map(packed)
         made = [_header(len(parts), 0x80, 0xDE)]
         for name, part in parts.items():
-            head, step, inner = rows.get(name) or self._unknown_row(struct, name)
+            head, step, inner, remembered = rows.get(name) or self._unknown_row(struct, name)
             old = bytes(part)
-            made += (head, old if old[0] in _NO_TEXT else self._packed(old, step, inner))
+            if old[0] not in _NO_TEXT:
+                found = remembered.get(old) or self._remember(old, step, inner, remembered)
+                for place, count in found[1]:
+                    self._counts[place] += count
+                old = found[0]
+            made += (head, old)
         return b"".join(made)
 
-    def _unknown_row(self, struct: str, name: str) -> tuple[bytes, Step, How]:
-        return _packed_name(self._named(name)), Step(name, f"{struct}.{name}", ANY, "secret"), "secret"
+    def _make_rows(self, struct: str, how: How) -> dict[str, _Row]:
+        """By the name of a field: its key packed, what is done to it in a field of `how`, and what is known of it."""
+        rows = self._rows[struct, how] = {}
+        for step in steps(struct, self._profile).values():
+            inner = _inner(how, step.how)
+            rows[step.name] = _packed_name(step.name), step, inner, self._caches.setdefault((step.place, inner), {})
+        return rows
+
+    def _unknown_row(self, struct: str, name: str) -> _Row:
+        return _packed_name(self._named(name)), Step(name, f"{struct}.{name}", ANY, "secret"), "secret", {}
 
     def _packed(self, old: bytes, step: Step, how: How) -> bytes:
-        if old[0] in _NO_TEXT or step.place in _SEALED:
+        if old[0] in _NO_TEXT:
             return old
-        if step.type.kind == "time" and len(old) == 16 and _is_time(old[1:]):
-            return old
-        remembered = self._caches.setdefault(f"{step.place} {how}", {})
-        found = remembered.get(old)
-        if found is None:
-            counts, self._counts = self._counts, Counter()
-            try:
-                found = self._fresh(old, step, how), tuple(self._counts.items())
-            finally:
-                self._counts = counts
-            if len(old) < 4096:
-                if len(remembered) > _CACHED:
-                    remembered.clear()
-                remembered[old] = found
+        remembered = self._caches.setdefault((f"{step.place} {step.type.kind}", how), {})
+        found = remembered.get(old) or self._remember(old, step, how, remembered)
         for place, count in found[1]:
             self._counts[place] += count
         return found[0]
 
+    def _remember(self, old: bytes, step: Step, how: How, remembered: dict[bytes, _Done]) -> _Done:
+        """A field's new bytes, with what is to be counted; kept, for values that come again."""
+        if step.place in _SEALED or (step.type.kind == "time" and len(old) == 16 and _is_time(old[1:])):
+            return old, ()
+        counts, self._counts = self._counts, Counter()
+        try:
+            done = self._fresh(old, step, how), tuple(self._counts.items())
+        finally:
+            self._counts = counts
+        if len(old) < 4096:
+            self._room -= len(old) + len(done[0]) + 200  # of the objects around them
+            if self._room < 0:
+                self._room = _ROOM
+                for cache in self._caches.values():
+                    cache.clear()
+            remembered[old] = done
+        return done
+
     def _fresh(self, old: bytes, step: Step, how: How) -> bytes:
         kind, inner = step.type, step.type.element
-        if how == "name":
+        if how == "name" and self._profile == "strict":
             if kind.kind == "struct" and _is_map(old):
                 return self._packed_struct(old, kind.struct, how)
             if inner is not None and kind.kind == "list" and _is_list(old):
@@ -847,18 +856,17 @@ def _inner(outer: How, own: How) -> How:
 
 
 def _collect(value: Any, node: _Node, leaves: list[tuple[msgspec.Raw, Step]]) -> None:
-    if value is None:
-        return
     if node.shape == "struct":
         for name, inner in node.fields:
             item = getattr(value, name)
             if inner.step is not None:
                 leaves.append((item, inner.step))
-            elif item is not None:
+            elif item:  # not nil, and no list or map without items
                 _collect(item, inner, leaves)
     elif node.inner is not None:
         for item in value if node.shape == "list" else value.values():
-            _collect(item, node.inner, leaves)
+            if item is not None:
+                _collect(item, node.inner, leaves)
 
 
 def _header(size: int, short: int, long: int) -> bytes:
