@@ -532,17 +532,19 @@ def _deletions(before: Snapshot | None, snapshot: Snapshot, told: Sequence[Event
         elif table in _WITH_JOB:
             gone = {key: again for key, again in gone.items() if key[:2] not in jobs}
         about = {event.key: event for event in reversed(told) if event.table == table} if gone else {}
+        told_of = table in _WITH_JOB
         for key, again in gone.items():
-            yield _deletion(table, key, about.get(key), since, min(until, again or until), certain, snapshot)
-        if certain and not gone and table not in _WITH_JOB:
+            last_possible = until if again is None else min(until, again)
+            maybe_last = certain and last_possible == until
+            told_of |= maybe_last
+            yield _deletion(table, key, about.get(key), since, last_possible, maybe_last)
+        if certain and not told_of:
             what = f"A record of {table}"
             happened = f"was deleted: the last write there, at index {until}, is of no record that is left"
             yield Event(f"{word}.deleted", table, (), what, happened, until)
 
 
-def _deletion(
-    table: str, key: tuple[Any, ...], about: Event | None, since: int, until: int, certain: bool, snapshot: Snapshot
-) -> Event:
+def _deletion(table: str, key: tuple[Any, ...], about: Event | None, since: int, until: int, certain: bool) -> Event:
     namespace, job, node = (about.namespace, about.job, about.node) if about else (None, None, None)
     what = about.what.removesuffix(":") if about else f"{BY_TABLE[table].name} {'/'.join(map(str, key))}"
     if table == "jobs":

@@ -215,6 +215,13 @@ def test_a_clock_that_was_ahead_is_told_of_and_the_windows_span_both_stories() -
     assert latest == at(3_645) + TOLERANCE
 
 
+def test_a_clock_that_was_set_back_for_a_while_is_told_of_too() -> None:
+    back = [(index, index - 3_600) for index in range(40, 50)]
+    clock = clock_of(*((i, float(i)) for i in range(10, 40)), *back, *((i, float(i)) for i in range(50, 90)))
+    assert (clock.contradictions["Off"] < -pd.Timedelta(hours=0.9)).all()
+    assert clock.window(45) == (at(45 - 3_600) - TOLERANCE, at(50) + TOLERANCE)
+
+
 def test_does_an_index_agree_with_a_time() -> None:
     clock = clock_of((10, 0), (20, 60))
     moments = np.array([NOON + seconds * SECOND for seconds in (30, -5, 70)])

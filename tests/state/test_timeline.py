@@ -235,6 +235,14 @@ def test_what_is_gone_was_deleted_in_between_and_nothing_else(before: str, after
             assert created(before) <= found[key]["TimeEarliest"] < found[key]["TimeLatest"] <= created(after)
 
 
+def test_no_deletion_is_told_of_that_was_none() -> None:
+    for name in REAL:
+        if name.endswith("/monday"):
+            assert events(of(name), kinds="*.deleted") == []
+    # All that the Index table tells of is known by name, where the snapshot before is there.
+    assert [event for event in events(of(*WEEK), kinds="*.deleted") if event["Key"] == ()] == []
+
+
 # -- the week's story
 
 
@@ -438,21 +446,19 @@ def test_servers_own_copies_and_bare_states_have_a_timeline_too(directory: str) 
 
 
 def test_a_record_made_anew_under_its_key_was_deleted_before() -> None:
-    def state(index: int, made: int) -> bytes:
-        cluster = [{"ClusterID": "c", "CreateTime": samples.NANOSECONDS}]
+    def state(index: int, made: int, last: int) -> bytes:
         token = {"AccessorID": "a", "Name": "n", "Type": "client", "CreateIndex": made, "ModifyIndex": made}
-        tables = {"indexes": [{"Key": "acl_token", "Value": made}], "acl_tokens": [token], "cluster_metadata": cluster}
+        tables = {"indexes": [{"Key": "acl_token", "Value": last}], "acl_tokens": [token]}
         return archive(tables, index, f"2-{index}-{1_795_471_701_682 + index * 1_000}")
 
-    frame = timeline(state(20, 15), state(10, 5))
-    (gone,) = events(frame, kinds="acl_token.deleted")
+    frame = timeline(state(20, 15, 18), state(10, 5, 5))
+    gone, another = events(frame, kinds="acl_token.deleted")
     assert gone["Key"] == ("a",)
-    assert gone["Message"].endswith("was deleted, after index 10 and by index 15")
+    assert gone["Message"] == "ACL token n (client, a) was deleted, after index 10 and by index 15"
     assert pd.isna(gone["Index"])
-    assert (gone["TimeEarliest"], gone["TimeLatest"]) == (
-        moment("2026-11-23T22:08:31.682Z"),
-        moment("2026-11-23T22:08:41.682Z"),
-    )
+    assert gone["TimeEarliest"] == moment("2026-11-23T22:08:31.682Z")
+    assert gone["TimeLatest"] == moment("2026-11-23T22:08:41.682Z")
+    assert (another["Key"], another["Index"]) == ((), 18)  # of a token that came and went in between
 
 
 def test_what_a_salvaged_snapshot_lacks_is_not_told_of_as_deleted(tmp_path: Path) -> None:
