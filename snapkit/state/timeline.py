@@ -10,23 +10,25 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
+from msgspec.structs import replace
 
 from snapkit.errors import RecordError, SnapshotError
 from snapkit.files import publish, refuse_existing, temporary_name
 from snapkit.format.archive import Source
 from snapkit.format.schema import BY_TABLE, fields, index_row
-from snapkit.format.values import go_duration
+from snapkit.format.values import go_duration, go_time, pick, text
 from snapkit.state.clock import NANOSECONDS, NAT, Clock, keys_of, nanoseconds, plain_values, scaling_events, times
 from snapkit.state.snapshot import Snapshot, open_snapshot
 from snapkit.state.verify.records import STAMPED
@@ -34,8 +36,7 @@ from snapkit.state.verify.records import STAMPED
 NEAR = 2_000_000_000  # nanoseconds; of two times this near each other, one tells nothing that the other does not
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True):
     """Something that happened, before it is dated.
 
     Attributes:
@@ -69,8 +70,8 @@ class Event:
     @property
     def identity(self) -> tuple[Any, ...]:
         """What is the same of one event in several snapshots: of a record's events, names and statuses may differ."""
-        text = self.happened if self.kind in ("task.event", "node.event", "scaling.event") else ""
-        return self.kind, self.table, self.key, self.index, self.time, text
+        told = self.happened if self.kind in ("task.event", "node.event", "scaling.event") else ""
+        return self.kind, self.table, self.key, self.index, self.time, told
 
 
 def timeline(*sources: Source | Snapshot, clock: Clock | None = None) -> pd.DataFrame:
@@ -438,42 +439,37 @@ def _nodes(snapshot: Snapshot) -> Iterator[Event]:
                 yield replace(plain, kind="node.drain", happened=happened, index=None, time=moment)
 
 
+#: Of an allocation, what is asked for. Its task states are large, and what of them is shown is little: they are taken
+#: as they are unpacked, with keys and texts as bytes.
+_ALLOC = (*_USUAL, "ID", "Name", "NodeName", "ClientStatus", "DesiredStatus", "DesiredDescription")
+_ALLOC_NESTED = ("TaskStates", "RescheduleTracker", "DeploymentStatus", "AllocStates")
+
+
 @_reader
 def _allocations(snapshot: Snapshot) -> Iterator[Event]:
-    wanted = (*_USUAL, "ID", "Name", "NodeName", "ClientStatus", "DesiredStatus", "DesiredDescription")
-    nested = ("TaskStates", "RescheduleTracker", "DeploymentStatus", "AllocStates")
-    for found in snapshot.objects("allocs", dict.fromkeys((*wanted, *nested))):
-        record = dict.fromkeys((*wanted, *nested)) | found
-        for name in ("CreateIndex", "ModifyIndex"):
-            record[name] = _index(record[name])
-        for name in ("CreateTime", "ModifyTime"):
-            record[name] = _moment(record[name])
-        for name in ("ID", "Namespace", "JobID", "NodeID"):
-            record[name] = _text(record[name])
+    subset = dict.fromkeys((*_ALLOC, *_ALLOC_NESTED))
+    for packed in snapshot.records("allocs").values():
+        raw = pick(packed, subset)
+        record: dict[str, Any] = {name: _text(raw.get(name.encode())) for name in _ALLOC}
+        record |= {name: _index(raw.get(name.encode())) for name in ("CreateIndex", "ModifyIndex")}
+        record |= {name: _moment(raw.get(name.encode())) for name in ("CreateTime", "ModifyTime")}
         what = f"Allocation {record['Name']} ({_short(record['ID'])})"
         made, *changed = _made_and_changed("allocs", (record["ID"],), what, record)
         yield replace(made, happened=f"was placed on {record['NodeName'] or _short(record['NodeID'])}")
         for event in changed:
-            wanted_to = f"to {record['DesiredStatus']}" if record["DesiredStatus"] else ""
-            status = _aside(record["ClientStatus"], wanted_to, record["DesiredDescription"])
+            wanted = f"to {record['DesiredStatus']}" if record["DesiredStatus"] else ""
+            status = _aside(record["ClientStatus"], wanted, record["DesiredDescription"])
             yield replace(event, happened=f"was updated{status}", loose=True)
         about = replace(made, index=None, time=None)
-        yield from _tasks(about, _mapped(record["TaskStates"], "Alloc", "TaskStates"))
-        health = _mapped(record["DeploymentStatus"], "Alloc", "DeploymentStatus")
-        if isinstance(healthy := health.get("Healthy"), bool):
-            yield replace(
-                about,
-                kind="deployment.health",
-                happened=f"became {'healthy' if healthy else 'unhealthy'}",
-                index=_index(health.get("ModifyIndex")),
-                time=_moment(health.get("Timestamp")),
-            )
-        for state in _listed(record["AllocStates"], "Alloc", "AllocStates"):
-            happened = f"had its status set to {state.get('Value')}"
-            yield replace(about, kind="alloc.state", happened=happened, time=_moment(state.get("Time")))
-        tracker = _mapped(record["RescheduleTracker"], "Alloc", "RescheduleTracker")
-        for moved in _listed(tracker.get("Events"), "Alloc", "RescheduleTracker"):
-            previous, delay = _text(moved.get("PrevAllocID")), moved.get("Delay")
+        states, tracker, health, changes = (raw.get(name.encode()) for name in _ALLOC_NESTED)
+        yield from _tasks(about, _mapped(states, "Alloc", "TaskStates"))
+        yield from _health(about, _mapped(health, "Alloc", "DeploymentStatus"))
+        for change in _listed(changes, "Alloc", "AllocStates"):
+            happened = f"had its status set to {_text(change.get(b'Value'))}"
+            yield replace(about, kind="alloc.state", happened=happened, time=_moment(change.get(b"Time")))
+        moves = _mapped(tracker, "Alloc", "RescheduleTracker").get(b"Events")
+        for move in _listed(moves, "Alloc", "RescheduleTracker"):
+            previous, delay = _text(move.get(b"PrevAllocID")), move.get(b"Delay")
             after = f" after {go_duration(delay)}" if isinstance(delay, int) and delay else ""
             yield replace(
                 about,
@@ -481,23 +477,34 @@ def _allocations(snapshot: Snapshot) -> Iterator[Event]:
                 key=(previous,),
                 what=f"Allocation {record['Name']} ({_short(previous)})",
                 happened=f"was rescheduled{after}",
-                time=_moment(moved.get("RescheduleTime")),
-                node=_text(moved.get("PrevNodeID")),
+                time=_moment(move.get(b"RescheduleTime")),
+                node=_text(move.get(b"PrevNodeID")),
             )
 
 
-def _tasks(alloc: Event, states: Record) -> Iterator[Event]:
+def _health(alloc: Event, health: Mapping[Any, Any]) -> Iterator[Event]:
+    if isinstance(healthy := health.get(b"Healthy"), bool):
+        yield replace(
+            alloc,
+            kind="deployment.health",
+            happened=f"became {'healthy' if healthy else 'unhealthy'}",
+            index=_index(health.get(b"ModifyIndex")),
+            time=_moment(health.get(b"Timestamp")),
+        )
+
+
+def _tasks(alloc: Event, states: Mapping[Any, Any]) -> Iterator[Event]:
     """The events of its tasks, which are the last ten of each; and when they began and ended, if that tells more."""
     for task, found in states.items():
         state = _mapped(found, "Alloc", "TaskStates")
-        about = replace(alloc, kind="task.event", what=f"Task {task} of {alloc.what[0].lower()}{alloc.what[1:]}:")
+        what = f"Task {_text(task)} of {alloc.what[0].lower()}{alloc.what[1:]}:"
+        about = replace(alloc, kind="task.event", what=what)
         moments = []
-        for event in _listed(state.get("Events"), "Alloc", "TaskStates"):
-            text = event.get("DisplayMessage") or event.get("Message") or event.get("DriverError")
-            happened = f"{event.get('Type')}{_aside(text)}"
-            moments.append(_moment(event.get("Time")))
-            yield replace(about, happened=happened, time=moments[-1])
-        for name, happened in ("StartedAt", "started"), ("FinishedAt", "finished"):
+        for event in _listed(state.get(b"Events"), "Alloc", "TaskStates"):
+            told = event.get(b"DisplayMessage") or event.get(b"Message") or event.get(b"DriverError")
+            moments.append(_moment(event.get(b"Time")))
+            yield replace(about, happened=f"{_text(event.get(b'Type'))}{_aside(_text(told))}", time=moments[-1])
+        for name, happened in (b"StartedAt", "started"), (b"FinishedAt", "finished"):
             if not _is_near(moment := _moment(state.get(name)), moments):
                 yield replace(about, kind=f"task.{happened}", happened=happened, time=moment)
 
@@ -658,7 +665,7 @@ _MEANINGS = {"Time": "Event Time", "TimeEarliest": "Start of Window", "TimeLates
 def _for_timesketch(frame: pd.DataFrame) -> pa.Table:
     plain = _arrow(frame)
     moments = pc.coalesce(*(plain[name] for name in _MEANINGS), pa.scalar(0, pa.timestamp("ns", "UTC")))
-    known = [pc.if_else(pc.is_valid(plain[name]), text, None) for name, text in _MEANINGS.items()]
+    known = [pc.if_else(pc.is_valid(plain[name]), meaning, None) for name, meaning in _MEANINGS.items()]
     head = {
         "message": plain["Message"],
         "datetime": _texts(pc.cast(moments, pa.timestamp("us", "UTC"), safe=False), "+00:00"),
@@ -728,9 +735,9 @@ def _in_namespace(record: Record) -> str:
     return f" in namespace {record['Namespace']}" if record["Namespace"] else ""
 
 
-def _aside(*texts: Any) -> str:
-    """What there is of some texts, in brackets."""
-    known = [str(text) for text in texts if text]
+def _aside(*parts: Any) -> str:
+    """What there is of some parts, in brackets."""
+    known = [str(part) for part in parts if part]
     return f" ({', '.join(known)})" if known else ""
 
 
@@ -741,6 +748,8 @@ def _short(identity: Any) -> str:
 
 def _text(value: Any) -> str | None:
     """A value that is to be text, whatever it is."""
+    if isinstance(value, bytes):
+        return text(value)
     return value if isinstance(value, str | None) else str(value)
 
 
@@ -749,12 +758,15 @@ def _index(value: Any) -> int | None:
 
 
 def _moment(value: Any) -> int | None:
-    """Unix nanoseconds, of those or of RFC 3339; None for what is no time or not set."""
-    if isinstance(value, str):
-        try:
+    """Unix nanoseconds, of those, of RFC 3339 or of Go's own form; None for what is no time or not set."""
+    try:
+        if isinstance(value, str):
             value = pd.Timestamp(value).as_unit("ns").value
-        except (ValueError, OverflowError):  # no time, or one that nanoseconds can't hold
-            return None
+        elif not isinstance(value, int):
+            moment = go_time(value)
+            value = None if moment is None else moment.unix_nanoseconds
+    except (RecordError, ValueError, OverflowError):  # no time, or one that nanoseconds can't hold
+        return None
     return value if isinstance(value, int) and 0 < value < 2**63 else None
 
 
@@ -763,13 +775,13 @@ def _is_near(moment: int | None, moments: Iterable[int | None]) -> bool:
     return moment is None or any(abs(moment - other) < NEAR for other in moments if other is not None)
 
 
-def _mapped(value: Any, kind: str, field: str) -> Record:
+def _mapped(value: Any, kind: str, field: str) -> Mapping[Any, Any]:
     if not isinstance(value, dict | None):
         raise RecordError(f"a {type(value).__name__} is no map", f"{kind} records, field {field}")
     return value or {}
 
 
-def _listed(value: Any, kind: str, field: str) -> list[Record]:
+def _listed(value: Any, kind: str, field: str) -> list[Mapping[Any, Any]]:
     if not isinstance(value, list | None) or not all(isinstance(item, dict | None) for item in value or ()):
         raise RecordError("is no list of maps", f"{kind} records, field {field}")
     return [item for item in value or () if item is not None]
