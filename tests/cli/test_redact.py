@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import stat
 from pathlib import Path
 
@@ -75,10 +76,29 @@ def test_what_cannot_be_done_is_2(tmp_path: Path) -> None:
     fine("redact", "--overwrite", FRIDAY, out)
 
 
-def test_the_pages_commands_are_the_commands_options() -> None:
+def test_the_pages_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("detect_secrets")
+    page = (ROOT / "docs" / "redaction.md").read_text(encoding="utf-8")
+    commands = [shlex.split(line) for line in re.findall(r"^\$ snapkit (.*)", page, re.M)]
+    assert len(commands) == page.count("\n$ snapkit ") > 3
+    (tmp_path / "backups").mkdir()
+    for day in ("monday", "tuesday"):
+        (tmp_path / "backups" / f"{day}.snap").write_bytes(path_of(f"v2.0.5/{day}").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SNAPKIT_REDACT_KEY", "a key")
+    for command in commands:
+        ran = run(*command)
+        assert (ran.status, ran.err) == (1 if command[0] == "diff" else 0, ""), command
+    summaries = [
+        snapkit.compare(*(folder / f"{name}{day}.snap" for day in ("monday", "tuesday"))).summary
+        for folder, name in ((tmp_path / "backups", ""), (tmp_path, "training-"))
+    ]
+    planted = summaries[0].loc["acl_tokens"] != summaries[1].loc["acl_tokens"]
+    assert planted.any(), "Monday has a token more"
+    assert summaries[0].drop("acl_tokens").equals(summaries[1].drop("acl_tokens"))
+
+
+def test_the_page_says_which_options_there_are() -> None:
     page = (ROOT / "docs" / "redaction.md").read_text(encoding="utf-8")
     said = fine("redact", "--help")
-    options = set(re.findall(r"^\$ snapkit redact .*", page, re.M))
-    assert options
-    for command in options:
-        assert all(option in said for option in re.findall(r"--[a-z]+", command))
+    assert all(option in said for option in re.findall(r"`(--[a-z]+)", page) if option != "--salvage")
