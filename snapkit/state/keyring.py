@@ -51,7 +51,11 @@ class ExternalKeyError(KeyringError):
 
 
 class WrongKeyError(KeyringError):
-    """A ciphertext does not open: it was altered, or the key is not its own."""
+    """A root key does not open by the key beside it, or is not the one that it should be."""
+
+
+class AlteredError(KeyringError):
+    """A ciphertext does not open, and the key is the right one: it was altered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +110,8 @@ class Keyring:
         Raises:
             MissingKeyError: There is no material of it.
             ExternalKeyError: It takes an external KMS to open it.
-            WrongKeyError: It does not open.
+            WrongKeyError: It does not open, or two copies of it differ.
+            AlteredError: It opens in part.
         """
         if key_id not in self._opened:
             place = f"root key {key_id}"
@@ -136,7 +141,7 @@ class Keyring:
             return "missing"
         except ExternalKeyError:
             return "external"
-        except WrongKeyError:
+        except (WrongKeyError, AlteredError):
             return "damaged"
         return "here"
 
@@ -144,10 +149,15 @@ class Keyring:
         """A variable's items.
 
         Raises:
-            KeyringError: As `key()`, or the variable was altered.
+            AlteredError: The variable was altered.
+            KeyringError: As `key()`, or it opens to no items.
         """
         place = f"variable {namespace}/{path}"
         plain = _open(self.key(key_id), data, key_id.encode(), place)
+        if plain is None:
+            raise AlteredError(
+                "was altered: it does not open by its own key", place, "use another copy of the snapshot"
+            )
         try:
             items = json.loads(plain)
         except (ValueError, RecursionError) as error:
@@ -337,13 +347,18 @@ def _decoded(text: Any, place: str) -> bytes:
 def _unwrapped(key: WrappedKey) -> bytes:
     """The data encryption key; the signing key must open too, for all of it to be as it was written."""
     place = f"root key {key.key_id}, in {key.place}"
-    if key.wrapped_rsa:
-        _open(key.kek, key.wrapped_rsa, None, f"{place}, its signing key")
-    return _open(key.kek, key.wrapped, None, place)
+    opened = [_open(key.kek, sealed, None, place) for sealed in (key.wrapped, key.wrapped_rsa) if sealed]
+    if not any(opened):
+        advice = "it was altered, or the key is of another cluster"
+        raise WrongKeyError("does not open by the key beside it", place, advice)
+    if opened[0] is None or None in opened:
+        part = "data" if opened[0] is None else "signing"
+        raise AlteredError(f"was altered: its {part} key does not open, and the other does", place, "use another copy")
+    return opened[0]
 
 
-def _open(key: bytes, sealed: bytes, associated: bytes | None, place: str) -> bytes:
-    """AES-256-GCM with the nonce ahead of the ciphertext (Nomad: nomad/encrypter.go)."""
+def _open(key: bytes, sealed: bytes, associated: bytes | None, place: str) -> bytes | None:
+    """AES-256-GCM with the nonce ahead of the ciphertext (Nomad: nomad/encrypter.go); None if it does not open."""
     try:
         from cryptography.exceptions import InvalidTag
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -351,6 +366,5 @@ def _open(key: bytes, sealed: bytes, associated: bytes | None, place: str) -> by
         raise KeyringError("needs the package cryptography", place, "pip install 'snapkit[keys]'") from error
     try:
         return AESGCM(key).decrypt(sealed[:NONCE], sealed[NONCE:], associated)
-    except (InvalidTag, ValueError) as error:  # ValueError: a key or nonce of a wrong length
-        advice = "it was altered, or the key is of another cluster"
-        raise WrongKeyError("does not open", place, advice) from error
+    except (InvalidTag, ValueError):  # ValueError: a key or nonce of a wrong length
+        return None

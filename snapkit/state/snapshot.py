@@ -540,7 +540,8 @@ class Snapshot:
         Raises:
             MissingKeyError: There is no material of a key that a variable needs.
             ExternalKeyError: It takes an external KMS.
-            WrongKeyError: A variable or key does not open: altered, or of another cluster.
+            WrongKeyError: A root key does not open: the key beside it is not its own, or it was altered.
+            AlteredError: A variable was altered.
         """
         return unlock(self.table, keystore)
 
