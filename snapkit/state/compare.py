@@ -189,7 +189,7 @@ def _sources(a: Snapshot, b: Snapshot, objects: Iterable[Changed]) -> Iterator[S
         versions = [
             _value(change) for field in item.fields if field.path == "Version" for change in (field.before, field.after)
         ]
-        if item.kind.table == "jobs" and len(versions) == 2:
+        if item.kind.table == "jobs" and [type(version) for version in versions] == [int, int]:
             files = [_source(side, (*item.key, version)) for side, version in zip((a, b), versions, strict=True)]
             if files[0] is not None and files[1] is not None and files[0] != files[1]:
                 yield Sources(item.key, (versions[0], versions[1]), files[0], files[1])
@@ -287,7 +287,7 @@ def _restored(old: Meta, new: Meta, objects: Sequence[Changed]) -> Iterator[Find
 def _index(packed: bytes | None) -> int:
     record = _value(packed)
     index = record.get(b"ModifyIndex") if isinstance(record, dict) else None
-    return index if isinstance(index, int) else 0
+    return index if isinstance(index, int) and 0 <= index < 2**64 else 0
 
 
 # -- what there is to see of it
@@ -369,7 +369,7 @@ class Changes:
 
         Returns:
             Table (str), Key (object; tuples), Change (str; added, removed or changed), Name (str; what people call it
-            where the key does not tell), Index (Int64; its ModifyIndex, of the later record), Fields (Int64; how many
+            where the key does not tell), Index (UInt64; its ModifyIndex, of the later record), Fields (Int64; how many
             of its fields changed).
         """
         return self._objects_frame.copy()
@@ -394,7 +394,7 @@ class Changes:
         """What people submitted (the job's file, and the variables given with it), of jobs with another version.
 
         Returns:
-            Table (str; jobs), Key (object; tuples), Before and After (Int64; versions), Added and Removed (Int64;
+            Table (str; jobs), Key (object; tuples), Before and After (UInt64; versions), Added and Removed (Int64;
             lines), Diff (str; a unified diff; "" unless secrets are revealed, as what is submitted may hold some).
         """
         rows = []
@@ -412,7 +412,8 @@ class Changes:
                 }
             )
         frame = _frame(("Table", "Key", "Before", "After", "Added", "Removed", "Diff"), rows)
-        return frame.astype(dict.fromkeys(("Before", "After", "Added", "Removed"), "Int64"))
+        numbers = dict.fromkeys(("Before", "After"), "UInt64") | dict.fromkeys(("Added", "Removed"), "Int64")
+        return frame.astype(numbers)
 
     @property
     def noise(self) -> pd.DataFrame:
@@ -545,7 +546,7 @@ class Changes:
 
 _FIELDS = ("Table", "Key", "Path", "Change", "Before", "After", "Diff", "Noise")
 _OBJECTS = ("Table", "Key", "Change", "Name", "Index", "Fields")
-_DTYPES = {"Key": "object", "Before": "object", "After": "object", "Index": "Int64", "Fields": "Int64"}
+_DTYPES = {"Key": "object", "Before": "object", "After": "object", "Index": "UInt64", "Fields": "Int64"}
 
 
 def _frame(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

@@ -506,11 +506,17 @@ class _Access:
 
     @cached_property
     def _roles(self) -> dict[str, dict[str, Any]]:
-        return {str(role.get("ID", "")): role for role in self._snapshot.objects("acl_roles")}
+        return {str(role.get("ID", "")): role for role in self._records("acl_roles")}
 
     @cached_property
     def _policies(self) -> dict[str, dict[str, Any]]:
-        return {str(policy.get("Name", "")): policy for policy in self._snapshot.objects("acl_policies")}
+        return {str(policy.get("Name", "")): policy for policy in self._records("acl_policies")}
+
+    def _records(self, table: str) -> Iterator[dict[str, Any]]:
+        for record in self._snapshot.objects(table):
+            if not isinstance(record, dict):
+                raise RecordError("a record is no map of fields", f"table {table}", "verify tells which")
+            yield record
 
     @cached_property
     def _workloads(self) -> dict[str, list[str]]:

@@ -349,7 +349,7 @@ def test_what_an_archive_holds_drives_neither_terminal_nor_page() -> None:
 def test_frames_have_their_types() -> None:
     changes = compare(day("monday"), day("tuesday"))
     assert {str(k): str(v) for k, v in changes.objects.dtypes.items()} == {
-        **{"Table": "str", "Key": "object", "Change": "str", "Name": "str", "Index": "Int64", "Fields": "Int64"},
+        **{"Table": "str", "Key": "object", "Change": "str", "Name": "str", "Index": "UInt64", "Fields": "Int64"},
     }
     assert [str(changes.fields[n].dtype) for n in ("Table", "Key", "Path", "Change", "Before", "After", "Diff")] == [
         *("str", "object", "str", "str", "object", "object", "str")
