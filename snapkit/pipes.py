@@ -72,9 +72,9 @@ class Consumer(Generic[T]):
         """Raises what the function raised, if it ended too early."""
         try:
             return self._out.write(piece)
-        except BrokenPipeError:
+        except BrokenPipeError as error:  # which means something else to a command, whose reader went away
             self._thread.result()
-            raise
+            raise RuntimeError("what reads ended before all was written") from error
 
     def result(self) -> T:
         """Say that this is all, and have what the function returns; raises what it raises."""

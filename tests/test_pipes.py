@@ -57,6 +57,11 @@ def test_what_a_consumer_raises_is_raised_where_it_is_written_to() -> None:
         consumer.write(100 * LONG)
 
 
+def test_a_consumer_that_takes_a_part_alone_is_a_mistake() -> None:
+    with Consumer(lambda stream: stream.read(10)) as consumer, pytest.raises(RuntimeError, match="ended before"):
+        consumer.write(100 * LONG)
+
+
 def test_what_a_consumer_raises_at_the_end_is_its_result() -> None:
     with Consumer(fail) as consumer:
         consumer.write(b"little")

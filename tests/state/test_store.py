@@ -44,6 +44,24 @@ def test_what_was_written_is_there_in_memory_or_in_a_file(in_memory: int, tempor
     store.close()
 
 
+@pytest.mark.parametrize("when", ["made", "before it is written to"])
+def test_what_is_to_stay_in_memory_does_at_any_size(
+    when: str, temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise AssertionError("a file was made")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    store = Store(0, spills=when != "made")
+    store.stay_in_memory()
+    for i in range(0, len(DATA), 100):
+        store.write(DATA[i : i + 100])
+    assert store.bytes == DATA
+    assert store.bytes is store.bytes, "and is not copied again and again"
+    assert not store.spills
+    store.close()
+
+
 def test_nothing_written_is_no_bytes() -> None:
     assert Store().bytes == b""
     assert Store(0).bytes == b""
