@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from snapkit.cli.app import app
-from snapkit.cli.inputs import File, Identity, Json, moment_of, opened
-from snapkit.cli.output import show_frame
+from snapkit.cli.inputs import File, Identity, Json, moment_of, opened, require_free
+from snapkit.cli.output import one_line, show_frame
 from snapkit.errors import SnapshotError
+
+LARGEST = 20  # bars of a picture
 
 
 @app.command()
@@ -32,6 +35,10 @@ def sizes(
         bool, typer.Option("--duplication", help="How often each version of a job is there: every allocation has it.")
     ] = False,
     limit: Annotated[int | None, typer.Option(help="Rows to show; 0 for all. Default: 50 on a terminal.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Draw the largest in a .svg or .png file.", metavar="FILE")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
     identity: Identity = None,
     json_: Json = False,
 ) -> None:
@@ -44,6 +51,10 @@ def sizes(
         raise SnapshotError("needs --gc", "--now", "add --gc")
     if file == against == "-":
         raise SnapshotError("can be read once", "standard input", "save one of the two as a file")
+    if output is not None:
+        if by == "object" or gc or duplication or against is not None or json_:
+            raise SnapshotError("draws sizes by group alone", "--output", "leave out the other options but --by")
+        require_free([output], overwrite)
     from snapkit.state import garbage
     from snapkit.state import sizes as measured
 
@@ -59,4 +70,11 @@ def sizes(
                 frame = measured.growth(earlier, snapshot, by)
         else:
             frame = measured.sizes(snapshot, by)
-        show_frame(frame, json_, limit, everything=True)
+        if output is None:
+            show_frame(frame, json_, limit, everything=True)
+        else:
+            from snapkit.jupyter.charts import bar_chart
+
+            largest = frame["Bytes"].head(limit or LARGEST)
+            bar_chart(largest, f"Bytes of state by {by}").save(output, overwrite=overwrite)
+            print(f"{one_line(str(output))}: the {len(largest)} largest")

@@ -38,7 +38,8 @@ def timeline(
     format_: Annotated[
         Literal["csv", "jsonl", "parquet"] | None,
         typer.Option(
-            "--format", help="Of the file. Default: by its suffix. csv and jsonl are as Timesketch takes them."
+            "--format",
+            help="Of the file. Default: by its suffix; .svg and .png are pictures. csv and jsonl: for Timesketch.",
         ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
@@ -111,9 +112,13 @@ def _moment(text: str | None, option: str) -> pd.Timestamp | None:
 
 
 def _write(found: pd.DataFrame, output: Path, form: str | None, overwrite: bool, json_: bool) -> None:
+    from snapkit.jupyter.charts import PICTURES, timeline_chart
     from snapkit.state.timeline import write
 
-    write(found, output, format=form, overwrite=overwrite)
+    if form is None and output.suffix.lower() in PICTURES:
+        timeline_chart(found).save(output, overwrite=overwrite)
+    else:
+        write(found, output, format=form, overwrite=overwrite)
     if json_:
         print_json({"Path": str(output), "Events": len(found)})
     else:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 INK = "#808080"  # reads on white and on black
 FILL = "#4c8bf5"
 WIDTH = 7.5  # inches
+PICTURES = (".svg", ".png")
 LINES = ("-", "--", "-.", ":")  # so that nothing is told by colour alone
 
 
@@ -39,16 +40,21 @@ class Chart:
         """Write it to a `.svg` or `.png` file, for a report.
 
         Raises:
-            SnapshotError: The suffix is neither; or the file is there and is not to be overwritten.
+            SnapshotError: The suffix is neither, the file is there and is not to be overwritten, or matplotlib is not
+                installed.
         """
-        form = Path(path).suffix.lower().removeprefix(".")
-        if form not in ("svg", "png"):
-            raise SnapshotError(f"has no suffix of a picture ({form or 'none'})", str(path), "call it .svg or .png")
+        suffix = Path(path).suffix.lower()
+        if suffix not in PICTURES:
+            raise SnapshotError(f"has no suffix of a picture ({suffix or 'none'})", str(path), "call it .svg or .png")
+        rendered = self._rendered(suffix.removeprefix("."))
         with atomic(path, overwrite) as file:
-            file.write(self._rendered(form))
+            file.write(rendered)
 
     def _rendered(self, form: str) -> bytes:
-        import matplotlib as mpl
+        try:
+            import matplotlib as mpl
+        except ImportError as error:
+            raise SnapshotError("needs the package matplotlib", "a chart", "pip install 'snapkit[lab]'") from error
         from matplotlib.figure import Figure
 
         names = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -105,3 +106,15 @@ def test_a_mistake_is_one_line(arguments: list[str], said: str) -> None:
 def test_standard_input_is_read_once() -> None:
     assert "can be read once" in failed(run("sizes", "-", "--against", "-"))
     assert run("sizes", FRIDAY, "--by", "planet").status == 2
+
+
+def test_a_picture(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    picture = tmp_path / "sizes.svg"
+    assert fine("sizes", path_of("v2.0.5/friday"), "--by", "job", "--limit", "5", "-o", picture) == (
+        f"{picture}: the 5 largest\n"
+    )
+    assert "shop/web" in picture.read_text()
+    assert "is there already" in failed(run("sizes", path_of("v2.0.5/friday"), "-o", picture))
+    assert "leave out" in failed(run("sizes", path_of("v2.0.5/friday"), "--gc", "-o", tmp_path / "b.svg"))
+    assert "call it .svg" in failed(run("sizes", path_of("v2.0.5/friday"), "-o", tmp_path / "b.gif"))

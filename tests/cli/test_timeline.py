@@ -192,3 +192,12 @@ def test_nothing_is_replaced_unless_asked(tmp_path: Path) -> None:
 )
 def test_one_line_says_what_is_wrong(arguments: list[object], expected: str) -> None:
     assert expected in failed(run("timeline", *arguments))
+
+
+@pytest.mark.parametrize(("name", "begins"), [("a.svg", b"<?xml"), ("a.png", b"\x89PNG")])
+def test_a_picture(tmp_path: Path, name: str, begins: bytes) -> None:
+    pytest.importorskip("matplotlib")
+    told = fine("timeline", path_of("v2.0.5/monday"), "--job", "web", "-o", tmp_path / name)
+    assert told.startswith(f"{tmp_path / name}: ")
+    assert (tmp_path / name).read_bytes().startswith(begins)
+    assert "is there already" in failed(run("timeline", path_of("v2.0.5/monday"), "-o", tmp_path / name))
