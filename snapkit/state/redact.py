@@ -381,7 +381,7 @@ class Redactor:
         self._notes: list[str] = []
 
     def _named(self, name: str) -> str:
-        return self._names.name(name.encode()).decode()
+        return self._names.name(name.encode("utf-8", "replace")).decode()
 
     # -- the whole
 
@@ -518,7 +518,10 @@ class Redactor:
             whole = Type("list", whole)
 
         def thorough(packed: Buffer) -> bytes:
-            return pack(self._value(unpack(packed), whole, "keep", kind.struct))
+            record = unpack(packed)
+            if not _fits(record, whole):
+                raise RecordError(f"is a {type(record).__name__} and not a map of fields")
+            return pack(self._value(record, whole, "keep", kind.struct))
 
         if self._profile == "strict" and whole.kind == "struct":
             return lambda packed: self._packed_struct(packed, kind.struct, "keep")
@@ -647,7 +650,9 @@ class Redactor:
     # -- a value
 
     def _value(self, value: Any, kind: Type, how: How, place: str, depth: int = MAX_DEPTH) -> Any:
-        """An unpacked value with its text replaced."""
+        """An unpacked value with its text replaced; as a secret's, where it is not of its field's type."""
+        if how != "name" and not _fits(value, kind):
+            how, kind = "secret", ANY
         if type(value) is bytes:
             return self._text(value, kind, how, place)
         if type(value) is dict:
@@ -673,7 +678,8 @@ class Redactor:
         for name, item in value.items():
             step = known.get(name)
             if step is None:
-                made[self._key(name)] = self._value(item, ANY, "secret", f"{struct}.{_shown(name)}", depth)
+                known_as = self._key(name) if self._profile == "strict" else name
+                made[known_as] = self._value(item, ANY, "secret", f"{struct}.{_shown(name)}", depth)
             elif step.place in _SEALED:
                 made[name] = item
             else:
@@ -744,7 +750,9 @@ class Redactor:
             raise RecordError("is no map")
         made = self._value(record, Type("struct", struct="VariableEncrypted"), "keep", "VariableEncrypted")
         data = record.get(b"Data")
-        if isinstance(data, bytes) and data:
+        if not isinstance(data, bytes) and b"Data" in made:
+            made[b"Data"] = None
+        elif data:
             made[b"Data"] = self._sealed(record, made.get(b"KeyID"), data)
             self._counts["VariableEncrypted.Data"] += 1
         return made
@@ -779,7 +787,7 @@ class Redactor:
         """JSON of so many bytes: of items of the same names and lengths, or of one where they can't be had."""
         items = self._items(record, data)
         if items is not None:
-            dummy = {self._names.member(n): self._names.secret(i.encode()).decode() for n, i in items.items()}
+            dummy = {self._names.member(n): self._secret(i) for n, i in items.items()}
             plain = json.dumps(dummy, ensure_ascii=False, separators=(",", ":")).encode()
             if len(plain) <= size:
                 return plain.ljust(size)
@@ -788,6 +796,9 @@ class Redactor:
             return b"{}".ljust(size)
         filler = self._names.noise("value", data, size - len(around)).translate(TABLES["lower"])
         return around[:-2] + filler + around[-2:]
+
+    def _secret(self, value: str) -> str:
+        return self._names.secret(value.encode("utf-8", "replace")).decode()
 
     def _key_of(self, key_id: bytes, which: str) -> bytes:
         return self._names.noise(which, key_id, 32)
@@ -892,6 +903,15 @@ def _is_list(packed: bytes) -> bool:
 def _is_name(name: str) -> bool:
     """Can a struct of ours have a field of this name?"""
     return name.isidentifier() and not name.startswith("_") and not keyword.iskeyword(name)
+
+
+def _fits(value: Any, kind: Type) -> bool:
+    """Is a value of the shape of its type?"""
+    if isinstance(value, dict):
+        return kind.kind in ("map", "struct", "any")
+    if isinstance(value, list):
+        return kind.kind in ("list", "bytes", "any")
+    return not isinstance(value, bytes | msgpack.ExtType) or kind.kind not in ("map", "struct", "list")
 
 
 def _is_time(value: bytes) -> bool:

@@ -117,7 +117,7 @@ def test_a_real_server_serves_redacted_archives(tmp_path: Path) -> None:
             assert server.process.poll() is None
         found[profile] = {"sha256": digest(archive), "status": status, "words": words, "answers": answers}
     if os.environ.get("SNAPKIT_VERDICTS") == "record":
-        ORACLE.write_text(f"{json.dumps(found, indent=1, ensure_ascii=False)}\n", encoding="utf-8")
+        ORACLE.write_text(f"{json.dumps(found, indent=1, ensure_ascii=False, sort_keys=True)}\n", encoding="utf-8")
     assert found == json.loads(ORACLE.read_text(encoding="utf-8"))
 
 
