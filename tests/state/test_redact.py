@@ -57,6 +57,10 @@ def friday(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Profile], Path
 # -- canaries: a unique secret in every text of every record type
 
 
+MARK = "zWhvXbJ"  # in each
+CANARY = rb"Kq\d{5}zWhvXbJ"
+
+
 class Planter:
     """Makes values of Go types of canaries; knows which canary is in which field."""
 
@@ -64,7 +68,7 @@ class Planter:
         self.places: dict[str, str] = {}
 
     def canary(self, place: str) -> str:
-        made = f"Kq{len(self.places):05d}zWhvXbJ"
+        made = f"Kq{len(self.places):05d}{MARK}"
         self.places[made] = place
         return made
 
@@ -155,7 +159,9 @@ def everything(path: Path) -> bytes:
 
 def survivors(path: Path, places: dict[str, str]) -> set[str]:
     found = everything(path)
-    return {place for canary, place in places.items() if any(variant in found for variant in variants(canary))}
+    if not any(variant in found for variant in variants(MARK)):
+        return set()  # no canary, whichever, in whichever form
+    return {places[canary.decode()] for canary in re.findall(CANARY, found)} or {"in a form that is not read here"}
 
 
 def text_places() -> set[str]:
@@ -292,7 +298,7 @@ def test_two_days_compare_as_the_originals(
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-@pytest.mark.parametrize("archive", ARCHIVES)
+@pytest.mark.parametrize("archive", ARCHIVES[::3])
 def test_splicing_does_what_decoding_whole_records_does(archive: str, profile: Profile) -> None:
     with snapkit.open(path_of(archive)) as snap:
         fast, slow = Redactor(snap, profile, KEY), Redactor(snap, profile, KEY)
