@@ -36,12 +36,12 @@ from snapkit.state.store import Store
 CONTEXT = 40  # characters on either side of what was searched for
 KEPT = 64 << 20  # bytes of inflated payloads that are kept for the next search
 ALONE = 1 << 20  # bytes that are not worth a second thread
-BATCH = 16 << 20  # bytes of them that are scanned at once
+BATCH = 16 << 20  # bytes of inflated payloads that are scanned at once
 MAX_REPEAT = 1_000  # RE2's own limit; what is above widens the scan
-SAMPLE = 32 << 10  # bytes at each of SAMPLES places, of which it is counted how often bytes are
+SAMPLE = 32 << 10  # bytes at each of SAMPLES places, of which it is counted how often each is
 SAMPLES = 8
-PAIRED = 6  # bytes of a literal, the rarest, that are tried in pairs
-FEW = 0.25  # of the records: so many are copied for the second scan
+SHORT = 4  # bytes of a literal that are few enough to be found where it is not
+COPIED = 64 << 20  # bytes of records that are copied for the second scan; of more it is of all records
 SLICES = 4  # for each thread, so that all are done at about the same time
 SNAPPY_RATIO = 22  # bytes that one byte of Snappy stands for at most: a copy of 3 bytes gives 64
 
@@ -301,41 +301,29 @@ class Searcher:
         numbers = np.arange(len(texts))
         if wanted.literal:
             found = _matching(texts, _bytes(self._rare(wanted.literal)))
-            if len(found) <= FEW * len(texts):
+            offsets = _offsets(texts)
+            if (offsets[found + 1] - offsets[found]).sum() <= COPIED:
                 numbers, texts = found, texts.take(pa.array(found))
         scanned: list[int] = numbers[_matching(texts, wanted.scan)].tolist()
         return scanned
 
     def _rare(self, literal: bytes) -> bytes:
-        """The part of a literal whose first and last byte are the most seldom so far apart.
-
-        By those two RE2 finds its way to where a literal may be.
-        """
-        rarest = sorted(range(len(literal)), key=lambda i: self._frequencies[literal[i]])[:PAIRED]
-        pairs = [(i, j) for i in rarest for j in rarest if j - i > 1]
-
-        def count(pair: tuple[int, int]) -> int:
-            i, j = pair
-            starts, ends = self._sample[: i - j] == literal[i], self._sample[j - i :] == literal[j]
-            return int(np.count_nonzero(starts & ends))
-
-        begin, end = min(pairs, key=count, default=(0, len(literal) - 1))
-        return literal[begin : end + 1]
-
-    @cached_property
-    def _sample(self) -> Any:
-        state = np.frombuffer(self._store.bytes, np.uint8)
-        starts = np.linspace(0, max(len(state) - SAMPLE, 0), SAMPLES, dtype=np.int64)
-        return np.concatenate([state[start : start + SAMPLE] for start in starts])
+        """The end of a literal from its rarest byte on: by the first byte RE2 finds its way to where it may be."""
+        starts = range(max(len(literal) - SHORT, 0) + 1)
+        return literal[min(starts, key=lambda i: self._frequencies[literal[i]]) :]
 
     @cached_property
     def _frequencies(self) -> Any:
-        return np.bincount(self._sample, minlength=256)
+        """How often each byte is in some places of the state."""
+        state = np.frombuffer(self._store.bytes, np.uint8)
+        starts = np.linspace(0, max(len(state) - SAMPLE, 0), SAMPLES, dtype=np.int64)
+        return np.bincount(np.concatenate([state[start : start + SAMPLE] for start in starts]), minlength=256)
 
     def _records(self) -> pa.Array:
         """All records as an array of bytes, which are not copied."""
         offsets = np.append(np.frombuffer(self._index.starts, np.int64), self._index.end)
-        return _array(offsets, self._store.bytes)
+        buffers = [None, pa.py_buffer(offsets), pa.py_buffer(self._store.bytes)]
+        return pa.Array.from_buffers(pa.large_binary(), len(self._index), buffers)
 
     def _inflated(self) -> Iterator[Payloads]:
         """The payloads of dispatched jobs, each once."""
@@ -473,14 +461,14 @@ class Payloads(NamedTuple):
         return cls(pa.array(texts, pa.large_binary()), records)
 
 
-def _array(offsets: Any, data: Any) -> pa.Array:
-    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
-    return pa.Array.from_buffers(pa.large_binary(), len(offsets) - 1, buffers)
+def _offsets(texts: pa.Array) -> Any:
+    """Where each begins, and where the last ends."""
+    return np.frombuffer(texts.buffers()[1], np.int64)[: len(texts) + 1]
 
 
 def _matching(texts: pa.Array, scan: str) -> Any:
     """The numbers of those that a pattern of RE2 matches; of all, where RE2 finds the pattern too large."""
-    offsets = np.frombuffer(texts.buffers()[1], np.int64)[: len(texts) + 1]
+    offsets = _offsets(texts)
     threads = os.cpu_count() or 1
     steps = np.linspace(offsets[0], offsets[-1], SLICES * threads + 1)[1:-1]
     cuts = [0, *np.searchsorted(offsets, steps).tolist(), len(texts)]
