@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import groupby, pairwise
 
 from snapkit.format.archive import created_milliseconds
@@ -156,14 +156,16 @@ check(
 # -- tables
 
 
-def name_of(key: Iterable[object]) -> str:
+def name_of(key: object) -> str:
     """A key as one word."""
-    return "/".join("" if part is None else str(part) for part in key)
+    parts = key if isinstance(key, tuple) else (key,)
+    return "/".join("" if part is None else str(part) for part in parts)
 
 
-def place_of(table: str, key: tuple[object, ...]) -> str:
+def place_of(table: str, key: object) -> str:
     """A table and the key of one of its rows, if it has one."""
-    return f"table {table}, {name_of(key)}" if any(key) else f"table {table}"
+    name = name_of(key)
+    return f"table {table}, {name}" if name.strip("/") else f"table {table}"
 
 
 @check(
@@ -197,7 +199,7 @@ def duplicate(subject: Subject) -> Iterator[Found]:
         if kind.key and len(subject.keys(kind.table)) < len(subject.column(kind.table, kind.key[0])):
             seen = set()
             for key in subject.rows(kind.table, kind.key):
-                if key in seen and None not in key:
+                if key in seen and (None not in key if isinstance(key, tuple) else key is not None):
                     yield place_of(kind.table, key), "it stands there more than once"
                 seen.add(key)
 
@@ -346,7 +348,7 @@ def missing_root_key(subject: Subject) -> Iterator[Found]:
     "use an earlier copy",
 )
 def missing_default_namespace(subject: Subject) -> Iterator[Found]:
-    if subject.has("namespaces") and ("default",) not in subject.keys("namespaces"):
+    if subject.has("namespaces") and "default" not in subject.keys("namespaces"):
         yield "table namespaces", "it has no default"
 
 

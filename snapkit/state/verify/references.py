@@ -21,10 +21,11 @@ def _reference(table: str, names: tuple[str, ...], other: str, key: tuple[str, .
 
     def run(subject: Subject) -> Iterator[Found]:
         keys = subject.keys(other, key)
-        if subject.keys(table, names) <= keys:
+        if all(map(keys.__contains__, subject.rows(table, names))):
             return
-        for place, *wanted in subject.keyed(table, names):
-            if tuple(wanted) not in keys and wanted[-1] not in (None, ""):
+        rows = subject.keyed(table, names[-1:])
+        for (place, last), wanted in zip(rows, subject.rows(table, names), strict=True):
+            if wanted not in keys and last not in (None, ""):
                 yield place_of(table, place), f"its {noun} {name_of(wanted)} is not in the state"
 
     return run
@@ -119,12 +120,12 @@ def job_summary(subject: Subject) -> Iterator[Found]:
 
 
 def _listed(
-    subject: Subject, table: str, column: str, noun: str, named: Callable[[Any], Any], keys: set[tuple[Any, ...]]
+    subject: Subject, table: str, column: str, noun: str, named: Callable[[Any], Any], keys: set[Any]
 ) -> Iterator[Found]:
     """What the items of a list name and is not there."""
     for key, items in subject.keyed(table, (column,)):
         for name in (named(item) for item in items or () if item is not None):
-            if (name,) not in keys:
+            if name not in keys:
                 yield place_of(table, key), f"its {noun} {name} is not in the state"
 
 
@@ -209,7 +210,7 @@ def _unusable(subject: Subject, wanted: Iterable[str]) -> dict[str, str]:
     {"variables": ("KeyID",)},
 )
 def variable_key(subject: Subject) -> Iterator[Found]:
-    needed = Counter(name_of((key_id,)) for key_id in subject.column("variables", "KeyID"))
+    needed = Counter(name_of(key_id) for key_id in subject.column("variables", "KeyID"))
     for key_id, reason in sorted(_unusable(subject, needed).items()):
         yield f"table variables, root key {key_id}", f"{needed[key_id]:,} variables need it, and it {reason}"
 

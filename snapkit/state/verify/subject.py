@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ class Subject:
     wanted_digest: bytes | None = None
     against: Snapshot | None = None
     now: datetime | None = None
-    _keys: dict[tuple[str, tuple[str, ...]], set[tuple[Any, ...]]] = field(default_factory=dict)
+    _keys: dict[tuple[str, tuple[str, ...]], set[Any]] = field(default_factory=dict)
 
     @property
     def state(self) -> State:
@@ -113,18 +114,19 @@ class Subject:
         columns = self.decoded.columns.get(table)
         return columns[name] if columns is not None else []
 
-    def rows(self, table: str, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-        """The values of some columns, row by row."""
-        return zip(*(self.column(table, name) for name in names), strict=True)
+    def rows(self, table: str, names: Sequence[str]) -> Iterable[Any]:
+        """The values of one column, or tuples of the values of several, row by row."""
+        columns = [self.column(table, name) for name in names]
+        return columns[0] if len(columns) == 1 else zip(*columns, strict=True)
 
     def keyed(self, table: str, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-        """As `rows()`, each with its key (a tuple) ahead."""
+        """As tuples the key (as of `rows()`; None for a table without a key) and the values of some columns."""
+        columns = [self.column(table, name) for name in names]
         key = BY_TABLE[table].key
-        keys = self.rows(table, key) if key else ((),) * len(self.column(table, names[0]))
-        return zip(keys, *(self.column(table, name) for name in names), strict=True)
+        return zip(self.rows(table, key) if key else repeat(None, len(columns[0])), *columns, strict=True)
 
-    def keys(self, table: str, names: Sequence[str] = ()) -> set[tuple[Any, ...]]:
-        """All there are of some columns' values, of the key fields by default."""
+    def keys(self, table: str, names: Sequence[str] = ()) -> set[Any]:
+        """What `rows()` gives, each once; by default of the key fields."""
         names = tuple(names) or BY_TABLE[table].key
         if (table, names) not in self._keys:
             self._keys[table, names] = set(self.rows(table, names))
