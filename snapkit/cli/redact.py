@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from snapkit.cli.app import app
-from snapkit.cli.inputs import FILE, Json, opened, progress_bar, require_free
+from snapkit.cli.inputs import FILE, Identity, Json, opened, progress_bar, require_free
 from snapkit.cli.output import draw, grid, one_line, print_json, printable
 from snapkit.errors import SnapshotError
 
@@ -40,6 +40,7 @@ def redact(
     token: Annotated[bool, typer.Option("--token", help="Plant a new management token, and print it.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Write nothing: look for what looks like a secret.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+    identity: Identity = None,
     json_: Json = False,
 ) -> None:
     """Write a whole, restorable archive in which secrets and, by profile, names are replaced; say what was and was not.
@@ -49,14 +50,14 @@ def redact(
     if check:
         if out is not None:
             raise SnapshotError("takes one file", "--check", "leave the second out")
-        _check(file, json_)
+        _check(file, identity, json_)
         return
     if out is None:
         raise SnapshotError("is missing", "OUT", "name the archive to write")
     require_free([out], overwrite)
     from snapkit.state.redact import redact as redacted
 
-    with opened(file) as snapshot, progress_bar(f"Redacting {file}") as progress:
+    with opened(file, identity) as snapshot, progress_bar(f"Redacting {file}") as progress:
         done = redacted(
             snapshot,
             out,
@@ -104,10 +105,10 @@ def _show(done: Redaction) -> None:
     print(f"{one_line(done.path)}: {sum(done.counts.values()):,} values replaced, profile {done.profile}")
 
 
-def _check(file: str, json_: bool) -> None:
+def _check(file: str, identity: str | None, json_: bool) -> None:
     from snapkit.state.leaks import leaks
 
-    with opened(file) as snapshot:
+    with opened(file, identity) as snapshot:
         found = leaks(snapshot)
     rows = found.to_dict("records")
     if json_:

@@ -69,6 +69,7 @@ READING = [
     ["sizes", "--json"],
     ["sizes", "--against", str(TUESDAY), "--json"],
     ["who", "--json"],
+    ["redact", "--check", "--json"],
 ]
 
 
