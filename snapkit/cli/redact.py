@@ -18,7 +18,7 @@ from snapkit.errors import SnapshotError
 if TYPE_CHECKING:
     from snapkit.state.redact import Redaction
 
-KEY = "SNAPKIT_REDACT_KEY"
+KEY, TOKEN = "SNAPKIT_REDACT_KEY", "SNAPKIT_REDACT_TOKEN"
 _TELLING = {"identifies": "names persons or hosts", "url": "text, but for credentials", "free": "free text"}
 
 
@@ -37,7 +37,10 @@ def redact(
             show_default=False,
         ),
     ] = None,
-    token: Annotated[bool, typer.Option("--token", help="Plant a new management token, and print it.")] = False,
+    token: Annotated[
+        bool,
+        typer.Option("--token", help=f"Plant a management token and print it: a new one, or {TOKEN} is its secret."),
+    ] = False,
     check: Annotated[bool, typer.Option("--check", help="Write nothing: look for what looks like a secret.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
     identity: Identity = None,
@@ -63,7 +66,7 @@ def redact(
             out,
             profile=profile,
             key=key or os.environ.get(KEY) or None,
-            token=token,
+            token=token and (os.environ.get(TOKEN) or True),
             overwrite=overwrite,
             progress=progress,
         )

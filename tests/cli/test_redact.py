@@ -40,6 +40,16 @@ def test_json_has_all_of_it(tmp_path: Path) -> None:
         assert token["SecretID"] == said["Token"]["SecretID"]
 
 
+def test_a_given_token_is_planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = "5eed5eed-0000-4000-8000-000000000002"
+    monkeypatch.setenv("SNAPKIT_REDACT_TOKEN", secret)
+    said = fine("redact", "--token", FRIDAY, tmp_path / "out.snap")
+    assert re.search(rf"^token: {secret} \(accessor [0-9a-f-]{{36}}\), a management token$", said, re.M)
+    assert secret not in fine("redact", FRIDAY, tmp_path / "none.snap")
+    monkeypatch.setenv("SNAPKIT_REDACT_TOKEN", "hunter2")
+    assert "is no UUID" in failed(run("redact", "--token", FRIDAY, tmp_path / "new.snap"))
+
+
 def test_one_key_gives_one_archive_also_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fine("redact", "--key", "k", FRIDAY, tmp_path / "1.snap")
     monkeypatch.setenv("SNAPKIT_REDACT_KEY", "k")
