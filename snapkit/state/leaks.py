@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from snapkit.errors import SnapshotError
+from snapkit.errors import RecordError, SnapshotError
 from snapkit.format.archive import Source
-from snapkit.format.schema import BY_BYTE, Type, record_type
-from snapkit.format.values import Leaf, Mask, go_time, text, unpack, walk
+from snapkit.format.schema import BY_BYTE, RecordType, Type, record_type
+from snapkit.format.values import Buffer, Leaf, Mask, go_time, text, unpack, walk
 from snapkit.state.keys import keys
 from snapkit.state.pseudonyms import UUID, looks_replaced
 from snapkit.state.snapshot import Snapshot, open_snapshot
@@ -83,12 +83,12 @@ def leaks(src: Source | Snapshot) -> pd.DataFrame:
 def _leaks(snapshot: Snapshot, detect: Callable[[str], Iterator[tuple[str, str]]]) -> Iterator[Leak]:
     mask = snapshot.mask
     known: dict[bytes, list[tuple[str, str]]] = {}
-    for byte, packed in snapshot.raw():
+    for number, (byte, packed) in enumerate(snapshot.raw()):
         if not _CANDIDATE.search(packed):
             continue
         kind = record_type(byte)
         key: tuple[Any, ...] | None = None
-        for leaf in walk(unpack(packed), Type("struct", struct=kind.struct)):
+        for leaf in _leaves(number, kind, packed):
             value = leaf.value
             if not isinstance(value, bytes) or not _CANDIDATE.search(value) or _is_no_text(leaf):
                 continue
@@ -100,6 +100,13 @@ def _leaks(snapshot: Snapshot, detect: Callable[[str], Iterator[tuple[str, str]]
                 if key is None:
                     key = keys(kind, [packed])[0] if byte in BY_BYTE and kind.key else ()
                 yield Leak(kind.table, key, leaf.path, detector, _masked(mask, secret))
+
+
+def _leaves(number: int, kind: RecordType, packed: Buffer) -> Iterator[Leaf]:
+    try:
+        yield from walk(unpack(packed), Type("struct", struct=kind.struct))
+    except RecordError as error:
+        raise error.at(f"state.bin record {number + 1:,} ({kind.name})") from error
 
 
 def _is_no_text(leaf: Leaf) -> bool:

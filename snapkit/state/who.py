@@ -793,8 +793,9 @@ def _field(record: Mapping[str, Any], name: str, kind: type[T]) -> T:
     """A field, empty if there is none."""
     value = record.get(name)
     if value is not None and not isinstance(value, kind):
-        place = " ".join(str(record[key]) for key in ("AccessorID", "ID", "Name") if key in record)
-        raise RecordError(f"the field {name} is not of its type", place, "snapkit verify tells what is wrong")
+        whose = " ".join(str(record[key]) for key in ("AccessorID", "ID", "Name") if key in record)
+        place = f"{whose or 'a record'}, field {name}"
+        raise RecordError("is not of its type", place, "snapkit verify tells what is wrong")
     return kind() if value is None else value
 
 
