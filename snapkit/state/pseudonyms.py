@@ -152,9 +152,9 @@ class Pseudonyms:
             text = value.decode()
         except UnicodeDecodeError:
             return self.noise("bytes", value, len(value))
-        if UUID.fullmatch(text):
+        if len(text) == 36 and UUID.fullmatch(text):
             return self._uuid(text).encode()
-        jwt = _JWT.fullmatch(text)
+        jwt = _JWT.fullmatch(text) if text.startswith("eyJ") else None
         if jwt and (made := self._jwt(jwt, value)):
             return made.encode()
         if len(value) == len(text):
