@@ -446,4 +446,4 @@ def test_walk_names_places_by_nomads_field_names() -> None:
 
 
 def test_a_field_by_default_is_no_secret() -> None:
-    assert Field("x", ANY, "x") == Field("x", ANY, "x", "", "", "", False, False)
+    assert Field("x", ANY, "x") == Field("x", ANY, "x", "", "", "", "", False, False)

@@ -229,7 +229,7 @@ def named(path: tuple[Any, ...], record: Any, kind: Type) -> str:
     for step in path:
         if isinstance(step, int):
             field = LIST_NAMES.get((kind.element or ANY).struct, "").encode()
-            names = [item.get(field) if isinstance(item, dict) else None for item in record]
+            names: list[Any] = [item.get(field) if isinstance(item, dict) else None for item in record]
             unique = field and all(isinstance(n, bytes) and n for n in names) and len(set(names)) == len(names)
             told += f"[{json.dumps(names[step].decode(), ensure_ascii=False)}]" if unique else f"[{step}]"
             kind = kind.element or ANY

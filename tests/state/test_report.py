@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snapkit.format.archive import Member
+from snapkit.state.page import plain
 from snapkit.state.report import (
     SEVERITIES,
     Finding,
@@ -25,7 +26,6 @@ from snapkit.state.report import (
     document,
     junit,
     page,
-    plain,
 )
 
 NOW = datetime(2026, 11, 24, 8, 0, tzinfo=UTC)
