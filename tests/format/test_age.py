@@ -446,3 +446,10 @@ def test_the_state_of_an_encrypted_source_is_never_on_disk(spilling: Path) -> No
     snapkit.verify(encrypt(data), identity=MINE, progress=lambda *_: seen.extend(on_disk()))
     assert seen == []
     assert list(spilling.iterdir()) == []
+
+
+def test_who_may_read_the_file_does_not_matter_where_it_is_encrypted(tmp_path: Path) -> None:
+    path = tmp_path / "a.snap.age"
+    path.write_bytes(SEALED)
+    path.chmod(0o644)
+    assert "archive.mode" not in set(snapkit.verify(path, identity=MINE).findings.Check)

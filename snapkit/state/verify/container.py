@@ -96,7 +96,7 @@ def digest(subject: Subject) -> Iterator[Found]:
     "chmod 600",
 )
 def mode(subject: Subject) -> Iterator[Found]:
-    if isinstance(subject.path, Path) and subject.path.is_file():
+    if isinstance(subject.path, Path) and subject.path.is_file() and not subject.archive.encrypted:
         bits = subject.path.stat().st_mode & 0o777
         if bits & 0o077:
             yield str(subject.path), f"its mode is {bits:03o}"
