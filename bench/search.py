@@ -19,7 +19,7 @@ from pathlib import Path
 
 import snapkit
 from bench.grow import grow
-from bench.speed import SMALL, floor, peak_memory
+from bench.speed import SMALL, floor
 from bench.turns import medians
 from snapkit.state import garbage
 from snapkit.state import sizes as measured
@@ -49,25 +49,25 @@ def read(state: str) -> None:
 
 
 def child(name: str, archive: str, state: str) -> None:
-    """Time one of them here; print seconds and peak memory in KiB."""
+    """Time one of them here; print seconds, and seconds of processors."""
     kind, _, rest = name.partition(":")
     if kind in ("read", "inflate"):
         ask = (lambda: read(state)) if kind == "read" else (lambda: floor(archive))
         ask()
-        print(timed(ask), peak_memory())
+        timed(ask)
         return
     question = (SEARCHES | SIZES)[rest]
     with snapkit.open(SMALL) as small, snapkit.open(archive) as snapshot:
         question(small)  # what is imported or set up on first use
         if kind == "again":
             question(snapshot)
-        print(timed(lambda: question(snapshot)), peak_memory())
+        timed(lambda: question(snapshot))
 
 
-def timed(ask: Callable[[], object]) -> float:
-    started = time.perf_counter()
+def timed(ask: Callable[[], object]) -> None:
+    started, used = time.perf_counter(), time.process_time()
     ask()
-    return time.perf_counter() - started
+    print(time.perf_counter() - started, time.process_time() - used)
 
 
 def report(figures: dict[str, tuple[float, float]], size: int, hits: dict[str, int], rounds: int) -> str:
@@ -75,8 +75,8 @@ def report(figures: dict[str, tuple[float, float]], size: int, hits: dict[str, i
     base, inflating = figures["read"][0], figures["inflate"][0]
 
     def row(name: str, what: str, aim: str = "") -> str:
-        seconds = figures[name][0]
-        return f"| {what} | {seconds:.3f} | {seconds / base:.1f} | {seconds / inflating:.2f} | {aim} |"
+        seconds, used = figures[name]
+        return f"| {what} | {seconds:.3f} | {seconds / base:.1f} | {seconds / inflating:.2f} | {aim} | {used:.3f} |"
 
     machine = f"{os.cpu_count()} cores, Python {platform.python_version()}"
     return "\n".join(
@@ -87,8 +87,8 @@ def report(figures: dict[str, tuple[float, float]], size: int, hits: dict[str, i
             f"has the opening in it. Medians of {rounds} rounds of fresh processes on {machine}.",
             "Ratios count; times are noise. A search scans with a thread for each core.",
             "",
-            "| what | seconds | of reading it | of inflating it | aim, of reading it |",
-            "| --- | --- | --- | --- | --- |",
+            "| what | seconds | of reading it | of inflating it | aim, of reading it | seconds of processors |",
+            "| --- | --- | --- | --- | --- | --- |",
             row("read", "reading state.bin from the page cache, 1 MiB at a time"),
             row("inflate", "inflating the archive with isal"),
             row("first:text", f"a text ({hits['text']} hits), first search"),
