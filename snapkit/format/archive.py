@@ -1015,7 +1015,7 @@ class _Gzip:
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
-        self._deflate = zlib.compressobj(6, zlib.DEFLATED, -zlib.MAX_WBITS)
+        self._deflate = isal_zlib.compressobj(3, isal_zlib.DEFLATED, -isal_zlib.MAX_WBITS)
         self._crc = 0
         self._size = 0
         file.write(GO_GZIP)
