@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -204,14 +206,25 @@ def export(
         str | None,
         typer.Option("--format", help="csv, jsonl, parquet, sqlite or duckdb. Of a folder: parquet."),
     ] = None,
+    archive: Annotated[
+        bool, typer.Option("--archive", help="Write the whole state as an archive: of a server's own copy, say.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
     identity: Identity = None,
     json_: Json = False,
     reveal: Reveal = False,
 ) -> None:
-    """Write tables as CSV, JSON lines or Parquet (a folder, or one file for one table), SQLite or DuckDB (one file)."""
+    """Write tables as CSV, JSON lines or Parquet (a folder, or one file for one table), SQLite or DuckDB (one file).
+
+    With --archive, a raft snapshot directory or a server's data directory becomes an archive that can be restored.
+    """
     from snapkit.state.export import export as export_tables
 
+    if archive:
+        if table or format_ is not None or reveal:
+            raise SnapshotError("is the whole state as it stands", "--archive", "leave out --table, --format, --reveal")
+        _export_archive(file, dest, overwrite, identity, json_)
+        return
     with opened(file, identity) as snapshot:
         done = export_tables(snapshot, dest, format=format_, tables=table, reveal=reveal, overwrite=overwrite)
     if json_:
@@ -220,3 +233,18 @@ def export(
         tables = done[0].table if len(done) == 1 else f"{len(done)} tables"
         rows = f"{sum(e.rows for e in done):,} rows"
         print(f"{one_line(str(dest))}: {tables}, {rows}{'' if reveal else ', secrets masked'}")
+
+
+def _export_archive(file: str, dest: Path, overwrite: bool, identity: str | None, json_: bool) -> None:
+    from snapkit.state.rebuild import RAFT_DIRECTORY, rebuild
+
+    with opened(file, identity) as snapshot:
+        made = rebuild(snapshot, dest, overwrite=overwrite)
+        is_copy = snapshot.archive.kind == RAFT_DIRECTORY
+    if json_:
+        seconds = made.age.total_seconds() if made.age is not None else None
+        print_json({"Path": made.path, "Index": made.index, "AgeSeconds": seconds, "Peers": json.loads(made.peers)})
+        return
+    print(f"{one_line(made.path)}: the whole state, index {made.index}")
+    if is_copy:
+        print(printable(made.to_text()), file=sys.stderr)
