@@ -37,7 +37,7 @@ class Rebuilt:
         age = f"{self.age.floor('s')} old" if self.age is not None else "of an unknown age"
         return "\n".join(
             [
-                f"This copy ends at Raft index {self.index} and is {age}. A server makes one every 8,192 entries or so:",
+                f"This copy ends at Raft index {self.index} and is {age}. A server makes one every 8,192 entries:",
                 "what came after it is in raft.db (or the WAL) beside it, and not in the archive.",
                 "Where the data directory is whole, this comes first, and loses nothing: stop all servers, put the",
                 "lines below into server/raft/peers.json of each server that is left (those that are gone taken out of",
