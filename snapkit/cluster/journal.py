@@ -323,6 +323,8 @@ def _seconds(entries: tuple[Entry, ...]) -> float:
 
 
 def _cell(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"{len(value):,} fields, in the journal itself"
     if isinstance(value, list):
         return "".join(f"<div>{escaped(str(item))}</div>" for item in value)
     return escaped(str(value))

@@ -624,7 +624,7 @@ def judge(
     found = sorted([*kept, *_limited(own)], key=lambda f: SEVERITIES.index(f.severity))
     checks = (*view.verified.checks, *(c for c in CHECKS if c.startswith("preflight.")))
     levels = (*view.verified.levels, "preflight")
-    return replace(view.verified, found=tuple(found), levels=levels, checks=checks)
+    return replace(view.verified, source=view.held.name, found=tuple(found), levels=levels, checks=checks)
 
 
 def _limited(found: Iterable[Finding]) -> Iterator[Finding]:
