@@ -449,7 +449,7 @@ def _job_of(snapshot: Snapshot, key: tuple[str, ...]) -> tuple[Object, str]:
     if any(tuple(found[:2]) == key for found in snapshot.records("job_submissions")):
         advice = "its source is there alone (`snapkit show FILE job_submissions`): give that to `nomad job run`"
     raise NotInSnapshotError(
-        "is not in the archive, nor a version or an allocation of it", f"job {'/'.join(key)}", advice
+        "is not in the archive, nor is a version or an allocation of it", f"job {'/'.join(key)}", advice
     )
 
 
@@ -724,8 +724,15 @@ def _files_of(piece: Piece, folder: Path) -> Iterator[tuple[Written, bytes]]:
         case "variables":
             yield file("var.json", "nomad var put -in json @{}", body)
         case "acl_policies":
-            policy = piece.body["Name"]
-            yield file("policy.hcl", f"nomad acl policy apply {policy} {{}}", str(piece.body["Rules"]))
+            told = shlex.quote(f"-description={piece.body.get('Description') or ''}")
+            for_job = "".join(
+                f" -{flag}={shlex.quote(str(job[name]))}"
+                for job in [piece.body.get("JobACL") or {}]
+                for flag, name in (("namespace", "Namespace"), ("job", "JobID"), ("group", "Group"), ("task", "Task"))
+                if job.get(name)
+            )
+            command = f"nomad acl policy apply {told}{for_job} {piece.body['Name']} "
+            yield file("policy.hcl", command.replace("{", "{{").replace("}", "}}") + "{}", str(piece.body["Rules"]))
         case "namespaces":
             yield file("namespace.json", "nomad namespace apply -json {}", body)
         case "node_pools":
