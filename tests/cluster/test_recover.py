@@ -454,3 +454,26 @@ def test_the_files_are_still_those_that_the_command_took(tmp_path: Path) -> None
     files = write_files(FRIDAY, [one for one in every_object() if one[0] != "acl_tokens"], tmp_path / "files")
     commands = {one.command.replace(str(tmp_path), "") for one in files if not one.command.startswith("#")}
     assert commands == set(recorded()["commands"])
+
+
+@pytest.mark.nomad
+def test_the_real_command_writes_to_a_served_snapshot(friday: ServedCluster, tmp_path: Path) -> None:
+    nomad = binary()
+    job, hcl = (one.path for one in write_files(THURSDAY, LOST[:1], tmp_path))
+    (variable,) = (one.path for one in write_files(THURSDAY, LOST[1:], tmp_path))
+    environment = os.environ | {"NOMAD_ADDR": friday.address, "NOMAD_TOKEN": friday.token}
+    payments = ("-namespace", "payments")
+    for arguments, status in (
+        (("var", "put", "-in", "json", f"@{variable}"), 0),
+        (("job", "plan", "-json", job), 0),
+        (("job", "run", "-detach", "-json", job), 0),
+        (("job", "plan", hcl), 0),
+        (("job", "run", "-detach", hcl), 0),
+        (("job", "history", "-p", *payments, "payments"), 0),
+        (("job", "stop", "-detach", "-purge", *payments, "payments"), 0),
+        (("var", "purge", *payments, "psp/credentials"), 0),
+        (("acl", "token", "create", "-name=new", "-policy=ops-read"), 0),
+        (("namespace", "apply", "new"), 0),
+    ):
+        ran = subprocess.run([nomad, *arguments], env=environment, capture_output=True, timeout=60, check=False)
+        assert ran.returncode == status, (arguments, ran.stdout, ran.stderr)

@@ -21,6 +21,7 @@ _UNTAKEN = (
     "evaluate", "revert", "stable", "dispatch", "scale", "action", "periodic/force", "versions", "allocations",
     "evaluations", "deployments", "deployment", "summary", "submission", "services", "actions",
 )  # fmt: skip
+_UNPLANNED = "1 warning:\n\n* a served snapshot schedules nothing: what would be placed is not known"
 _WRITE: Object = {"LastContact": 0, "KnownLeader": False, "NextToken": ""}
 
 
@@ -43,9 +44,13 @@ def plan(answers: Answers, request: Request) -> Answer:
         if old is None:
             diff["Type"] = "Added"
     index = int(old["JobModifyIndex"]) if old else 0
+    annotations: Object = {
+        "DesiredTGUpdates": {},
+        "PreemptedAllocs": None,
+    }  # none would be the end of the nomad command
     body = {
-        "Annotations": None, "FailedTGAllocs": None, "JobModifyIndex": index, "CreatedEvals": None, "Diff": diff,
-        "NextPeriodicLaunch": None, "Warnings": "", "Index": index,
+        "Annotations": annotations, "FailedTGAllocs": None, "JobModifyIndex": index, "CreatedEvals": None,
+        "Diff": diff, "NextPeriodicLaunch": None, "Warnings": _UNPLANNED, "Index": index,
     }  # fmt: skip
     return Answer(body, index, write=True)
 
