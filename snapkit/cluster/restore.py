@@ -11,7 +11,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -87,9 +87,11 @@ class PreflightError(RestoreError):
 
     Attributes:
         report: What it found.
+        errors: Those of its errors that were not accepted.
     """
 
     report: Report
+    errors: tuple[Finding, ...]
 
 
 class PlanChangedError(RestoreError):
@@ -137,6 +139,10 @@ class Plan:
     def confirmation(self) -> str:
         """What has to be typed: the first eight characters of the live ClusterID, or of the plan's id without one."""
         return str(self.live["cluster_id"] or self.id)[:CONFIRMED]
+
+    def errors(self, accept: Collection[str] = ()) -> list[Finding]:
+        """What preflight found that stops it: errors of checks that are not accepted."""
+        return [f for f in self.report.found if f.severity == "error" and f.check not in accept]
 
     @property
     def table(self) -> pd.DataFrame:
@@ -687,7 +693,7 @@ class _Run:
             told["errors"] = [str(finding) for finding in now.report.found if finding.severity == "error"]
             if now.id != self.plan.id:
                 refused = _changed(self.plan, now)
-            elif errors := _unaccepted(now.report, self.about["accepted"]):
+            elif errors := now.errors(self.about["accepted"]):
                 refused = _preflight_error(now.report, errors)
             if refused is not None:
                 raise refused
@@ -772,7 +778,7 @@ class _Run:
         if ended in ("unchanged", "rolled back"):
             raise RestoreError(f"is at its end, and the state is {ended}", str(self.journal.path), "nothing to do")
         if ended is not None and confirm != self.plan.confirmation:
-            what = f"is {confirm!r:.40}, and not the {self.plan.confirmation!r} that the restore was confirmed by"
+            what = f"is {confirm!r:.40}, and not what the restore was confirmed by"
             if confirm is None:
                 what = "is missing, and what was written since the restore goes away"
             raise ConfirmationError(what, "the confirmation", "give the plan's (confirm=, --confirm)")
@@ -901,15 +907,10 @@ def _where(now: Sequence[Effect], planned: Sequence[Effect]) -> Where:
     return "before" if 2 * left > len(names) else "archive"
 
 
-def _unaccepted(report: Report, accepted: Iterable[str]) -> list[Finding]:
-    accepted = set(accepted)
-    return [f for f in report.found if f.severity == "error" and f.check not in accepted]
-
-
 def _preflight_error(report: Report, errors: Sequence[Finding]) -> PreflightError:
     first, more = errors[0], f" (and {len(errors) - 1:,} more errors)" if len(errors) > 1 else ""
     error = PreflightError(f"{first.check}: {first.message}{more}", first.place, f"nothing was sent; {first.advice}")
-    error.report = report
+    error.report, error.errors = report, tuple(errors)
     return error
 
 
