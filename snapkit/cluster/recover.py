@@ -73,6 +73,7 @@ _PATHS: Mapping[str, str] = {
     "variables": "/v1/var/{}",
     "jobs": "/v1/job/{}",
 }
+_SOURCE = "source of version "  # what a job is made of where nothing else tells of it
 _REDACTED = "redacted"  # what a server shows for an auth method's secrets
 
 
@@ -261,7 +262,10 @@ def recover(
     """
     with ExitStack() as stack:
         snapshot = src if isinstance(src, Snapshot) else stack.enter_context(open_snapshot(src, identity=identity))
-        found = pieces(snapshot, objects, keystore=keystore, name=name, namespace=namespace, stopped=stopped)
+        found = [
+            _parsed(client, piece, stopped) if piece.made_of.startswith(_SOURCE) else piece
+            for piece in pieces(snapshot, objects, keystore=keystore, name=name, namespace=namespace, stopped=stopped)
+        ]
         steps = [_planned(client, piece, snapshot, overwrite) for piece in found]
         _block_what_lacks(client, steps)
         recovery = Recovery(steps, client.address, snapshot.meta.source, snapshot.mask, dry_run)
@@ -407,15 +411,13 @@ def _job(
         parent = record.get("ParentID") or key[1].partition("/")[0]
         what = "is one run of a periodic or parameterized job, which no API takes"
         raise SnapshotError(what, f"job {'/'.join(key)}", f"bring {parent} back, and dispatch it anew")
-    body = job_body(record)
     target = (namespace or key[0], name or key[1])
-    if name is not None:
-        body |= {"ID": name, "Name": name if body["Name"] == key[1] else body["Name"]}
-    body["Namespace"] = target[0]
-    if stopped is not None:
-        body["Stop"] = stopped
     notes = []
     submission = _submission(snapshot, key, int(record.get("Version") or 0))
+    if made_of.startswith(_SOURCE):
+        notes = ["its source is all that is there: the counts are those it was submitted with"]
+        return Piece("jobs", key, target, {}, made_of, (("namespaces", target[0]),), tuple(notes), submission)
+    body = _called(job_body(record), key, target, stopped)
     if submission is None:
         notes.append("no source was submitted with it")
     elif target != key:
@@ -429,8 +431,30 @@ def _job(
     return Piece("jobs", key, target, body, made_of, tuple(needs), tuple(notes), submission)
 
 
+def _called(body: Object, key: tuple[str, ...], target: tuple[str, ...], stopped: bool | None) -> Object:
+    """A job by the name that it is to have, where it is to be, running or not."""
+    name = target[1] if body.get("Name") in (key[1], None) else body["Name"]
+    body |= {"ID": target[1], "Name": name, "Namespace": target[0]}
+    return body if stopped is None else body | {"Stop": stopped}
+
+
+def _parsed(client: Client, piece: Piece, stopped: bool | None) -> Piece:
+    """A job of which there is its source alone, as a server reads that."""
+    assert piece.submission is not None
+    source, variables = str(piece.submission["Source"]), str(piece.submission.get("Variables") or "")
+    if piece.submission["Format"] == "json":
+        given = json.loads(source)
+        body = given.get("Job", given)
+    else:
+        flags = piece.submission.get("VariableFlags") or {}
+        lines = [f"{name} = {json.dumps(value).replace('${', '$${')}" for name, value in flags.items()]
+        sent = {"JobHCL": source, "Variables": "\n".join([variables, *lines]), "Canonicalize": True}
+        body = client.put("/v1/jobs/parse", sent, namespace=piece.target[0]).value
+    return replace(piece, body=_called(job_body(body), piece.key, piece.target, stopped))
+
+
 def _job_of(snapshot: Snapshot, key: tuple[str, ...]) -> tuple[Object, str]:
-    """A job and what tells of it: its record, else its last version, else an allocation's copy of it."""
+    """A job and what tells of it: its record, its last version, an allocation's copy of it, or only its source."""
     if key in snapshot.records("jobs"):
         return snapshot.get("jobs", *key, reveal=True), "record"
     versions = [found for found in snapshot.records("job_versions") if tuple(found[:2]) == key]
@@ -445,12 +469,11 @@ def _job_of(snapshot: Snapshot, key: tuple[str, ...]) -> tuple[Object, str]:
     if copies:
         version, alloc = max(copies)
         return snapshot.get("allocs", alloc, reveal=True)["Job"], f"version {version}, of allocation {alloc}"
-    advice = "`snapkit search` finds what else tells of it"
-    if any(tuple(found[:2]) == key for found in snapshot.records("job_submissions")):
-        advice = "its source is there alone (`snapkit show FILE job_submissions`): give that to `nomad job run`"
-    raise NotInSnapshotError(
-        "is not in the archive, nor is a version or an allocation of it", f"job {'/'.join(key)}", advice
-    )
+    sources = [int(found[2]) for found in snapshot.records("job_submissions") if tuple(found[:2]) == key]
+    if sources:
+        return {"Version": max(sources)}, f"{_SOURCE}{max(sources)}"
+    what = "is not in the archive, nor is a version, an allocation or the source of it"
+    raise NotInSnapshotError(what, f"job {'/'.join(key)}", "`snapkit search` finds what else tells of it")
 
 
 def job_body(record: Mapping[str, Any]) -> Object:
@@ -717,6 +740,12 @@ def _files_of(piece: Piece, folder: Path) -> Iterator[tuple[Written, bytes]]:
     body = json.dumps(piece.body, indent=2, ensure_ascii=False)
     match piece.table:
         case "jobs":
+            if piece.made_of.startswith(_SOURCE):
+                assert piece.submission is not None
+                given = str(piece.submission["Source"])
+                json_ = piece.submission["Format"] == "json"
+                yield file("job.json" if json_ else "job.hcl", f"nomad job run {'-json ' if json_ else ''}{{}}", given)
+                return
             yield file("job.json", "nomad job run -json {}", json.dumps({"Job": piece.body}, indent=2))
             if piece.submission is not None and piece.submission["Format"] == "hcl2":
                 source = str(piece.submission["Source"])

@@ -128,7 +128,7 @@ def test_files_for_the_nomad_command(tmp_path: Path) -> None:
         (("nosuch", "x"), "is no table"),
         (("jobs", "shop"), "takes a key of Namespace, ID"),
         (("nodes", "x"), "can't be brought back one by one"),
-        (("jobs", "shop", "nosuch"), "nor is a version or an allocation of it"),
+        (("jobs", "shop", "nosuch"), "nor is a version, an allocation or the source of it"),
         (("--dry-run", "--to", "x", "jobs", "shop", "web"), "asks no cluster"),
     ],
 )

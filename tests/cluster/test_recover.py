@@ -6,6 +6,7 @@ NOMAD_BIN names (2.0.5).
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import stat
@@ -24,7 +25,7 @@ from snapkit import Client, SnapshotError
 from snapkit.cluster import recover as module
 from snapkit.cluster.recover import TABLES, RecoverError, pieces, recover, write_files
 from snapkit.cluster.server import ServedCluster
-from snapkit.errors import NotInSnapshotError, TargetExistsError
+from snapkit.errors import TargetExistsError
 from snapkit.format import archive as container
 from snapkit.format.schema import BY_TABLE
 from snapkit.format.values import unpack
@@ -322,16 +323,25 @@ def test_a_job_that_is_gone_is_made_of_what_tells_of_it() -> None:
             (versions,) = pieces(snap, LOST[:1])
         with snapkit.open(gone(thursday, "jobs", "job_versions")) as snap:
             (copy,) = pieces(snap, LOST[:1])
-        with (
-            snapkit.open(gone(thursday, "jobs", "job_versions", "allocs")) as snap,
-            pytest.raises(NotInSnapshotError, match="its source is there alone"),
-        ):
-            pieces(snap, LOST[:1])
+        with snapkit.open(gone(thursday, "jobs", "job_versions", "allocs")) as snap:
+            (source,) = pieces(snap, LOST[:1])
     assert whole.made_of == "record"
     assert versions.made_of == "version 1"
     assert copy.made_of.startswith("version 1, of allocation ")
     assert versions.body == copy.body == whole.body
-    assert versions.submission == whole.submission
+    assert versions.submission == whole.submission == source.submission
+    assert source.made_of == "source of version 1"
+    assert 'job "payments"' in str((source.submission or {})["Source"])
+
+
+def test_a_source_alone_is_read_by_the_server_or_written_as_it_is(friday: ServedCluster, tmp_path: Path) -> None:
+    with snapkit.open(THURSDAY) as thursday:
+        state = gone(thursday, "jobs", "job_versions", "allocs")
+    (written,) = write_files(state, LOST[:1], tmp_path)
+    assert written.command == f"nomad job run {tmp_path}/payments_payments.job.hcl"
+    assert written.path.read_text().startswith('job "payments" {')
+    with pytest.raises(SnapshotError, match="/v1/jobs/parse is not answered by a served snapshot"):
+        recover(client_of(friday), state, LOST[:1])
 
 
 def test_a_single_run_of_a_job_is_refused() -> None:
@@ -346,7 +356,7 @@ def test_a_single_run_of_a_job_is_refused() -> None:
     [
         ([("nodes", "x")], "can't be brought back one by one"),
         ([("jobs", "shop")], "takes a key of Namespace, ID"),
-        ([("jobs", "shop", "nosuch")], "nor is a version or an allocation of it"),
+        ([("jobs", "shop", "nosuch")], "nor is a version, an allocation or the source of it"),
         ([("variables", "shop", "nosuch")], "has no record"),
         ([], "are none"),
     ],
@@ -403,6 +413,12 @@ def test_a_real_server_takes_it_back_as_was_recorded_and_so_does_its_command(tmp
     nomad = binary()
     with servers(tmp_path, 1) as (server,):
         path = without(KINDS, tmp_path)
+        client, root = restored(server.address, FRIDAY)
+        with snapkit.open(THURSDAY) as thursday:
+            state = gone(thursday, "jobs", "job_versions", "allocs")
+        recover(client, state, LOST[:1])
+        as_submitted = recover(client, THURSDAY, LOST[:1], dry_run=True).fields
+        assert as_submitted["Path"].tolist() == ['TaskGroups["api"].Count'], "which was scaled"
         client, root = restored(server.address, path)
         found: dict[str, Any] = {"outcome": outcome(client, every_object())}
         again = recover(client, FRIDAY, every_object(), dry_run=True)
@@ -432,13 +448,13 @@ def restored(address: str, path: Path) -> tuple[Client, str]:
     with snapkit.open(path) as snap:
         pairs = [(b, pack(unpack(p) | {b"PauseEvalBroker": True}) if b == config else bytes(p)) for b, p in snap.raw()]
         state = snap.header + b"".join(bytes([b]) + p for b, p in pairs)
-        container.write(path.with_name("paused.snap"), snap.archive.meta, [state], len(state), overwrite=True)
+        file = io.BytesIO()
+        container.write_to(file, snap.archive.meta, iter([state]), len(state))
     root = token_of(FRIDAY_ARCHIVE)
     headers = {"X-Nomad-Token": root}
     if requests.get(f"{address}/v1/nodes", headers=headers, timeout=60).status_code != 200:
         headers = {"X-Nomad-Token": bootstrap(address)}
-    archive = path.with_name("paused.snap").read_bytes()
-    answer = requests.put(f"{address}/v1/operator/snapshot", data=archive, headers=headers, timeout=60)
+    answer = requests.put(f"{address}/v1/operator/snapshot", data=file.getvalue(), headers=headers, timeout=60)
     assert answer.status_code == 200, answer.text
     client, deadline = Client(address, token=root), time.monotonic() + PATIENCE
     while True:

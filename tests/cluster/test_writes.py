@@ -26,7 +26,7 @@ from snapkit.format.values import unpack
 from snapkit.state.edit import pack
 from tests.damage import FRIDAY, Record, stream, whole
 
-from ..conftest import ORACLES, path_of
+from ..conftest import DATA, ORACLES, path_of
 from .servers import binary, bootstrap, servers
 from .test_verdicts import token_of
 
@@ -234,7 +234,7 @@ def _steady(value: Any, names: Mapping[int, str], field: str = "", by_id: bool =
     if field == "Hash" and by_id:
         return "of the id too"
     if field == "KeyID":
-        return "some key"  # a server that has keys of its own may seal by one of those
+        return "some key"  # a leader that is restored at once may still make a key of its own
     if field == "Data":
         return len(value)
     if isinstance(value, str) and field != "NomadTokenID":
@@ -376,3 +376,28 @@ def test_the_state_stays_an_archive(tmp_path: Path) -> None:
             assert snap.unlock().loc[("payments", "a/b"), "Items"] == {"a": "b"}
             assert snap.meta.index == int(snap.indexes["Value"].max()) == cluster._raft_index
         client.restore(tmp_path / "after.snap")
+
+
+@pytest.mark.parametrize("release", ["v1.8.4", "v1.4.14", "v0.12.12"])
+def test_an_older_state_is_written_to_as_well(release: str) -> None:
+    """In the newest shapes, which is what a server of today would make of it."""
+    path = next(path for path in sorted((DATA / release).glob("*.snap")))
+    keystore = DATA / release / "keystore"
+    with serve(path, keystore=keystore if keystore.is_dir() else None) as cluster:
+        root = {"X-Nomad-Token": cluster.token}
+        answer = requests.put(f"{cluster.address}/v1/jobs", json={"Job": SMALL}, headers=root, timeout=10)
+        assert answer.status_code == 200, answer.text
+        client = snapkit.Client(cluster.address, token=cluster.token)
+        with client.snapshot() as after, snapkit.open(path) as before:
+            found = snapkit.compare(before, after).objects
+            added = {"jobs", "job_versions", "job_summaries", "evals"}
+            assert set(found["Table"]) == added
+            assert set(found["Change"]) == {"added"}
+        url = f"{cluster.address}/v1/var/a"
+        answer = requests.put(url, json={"Items": {"a": "b"}}, headers=root, timeout=10)
+        if not keystore.is_dir():
+            assert (answer.status_code, answer.text.startswith("variable error: encrypt")) == (500, True)
+            return
+        assert answer.status_code == 200, answer.text
+        with client.snapshot() as after:
+            assert after.unlock(keystore).loc[("default", "a"), "Items"] == {"a": "b"}

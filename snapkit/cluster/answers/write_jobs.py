@@ -166,7 +166,7 @@ def _enforce_index(old: Object | None, wanted: int) -> None:
 def _refuse_impossible(answers: Answers, old: Object | None, job: Object) -> None:
     """What a server says no to by its state; of what it validates in a job itself, nothing is."""
     name, namespace, pool = job["ID"], job["Namespace"], job["NodePool"]
-    if answers.lookup("namespaces", namespace) is None:
+    if answers.lookup("namespaces", namespace) is None and namespace != "default":  # before 1.0 there are no records
         raise ApiError(500, f'1 error occurred:\n\t* job "{name}" is in nonexistent namespace "{namespace}"\n\n')
     if answers.lookup("node_pools", pool) is None and pool not in ("default", "all"):
         raise ApiError(500, f'1 error occurred:\n\t* job "{name}" is in nonexistent node pool "{pool}"\n\n')
