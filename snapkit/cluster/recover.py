@@ -356,32 +356,49 @@ def _resolved(snapshot: Snapshot, wanted: tuple[str, ...]) -> tuple[str, ...]:
         takes = ", ".join(BY_TABLE[table].key)
         raise NotInSnapshotError(f"takes a key of {takes}, and got {len(key)} parts", f"table {table}")
     if table == "acl_roles":
-        names = {role["Name"]: role["ID"] for role in snapshot.objects("acl_roles", {"Name": None, "ID": None})}
+        roles = (_whole("acl_roles", role) for role in snapshot.objects("acl_roles", {"Name": None, "ID": None}))
+        names = {role["Name"]: role["ID"] for role in roles}
         key = [str(names.get(key[0], key[0]))]
     return (table, *key)
 
 
 def _other(snapshot: Snapshot, table: str, key: tuple[str, ...], name: str | None) -> Piece:
-    record = snapshot.get(table, *key, reveal=True)
-    body = {name_: record[name_] for name_ in _WRITTEN[table] if name_ in record}
+    record = _whole(table, snapshot.get(table, *key, reveal=True))
+    body = {name_: record[name_] for name_ in _WRITTEN[table]}
     needs: list[tuple[str, ...]] = []
     notes: list[str] = []
     if name is not None and "Name" in body:
         body["Name"] = name
     if table == "acl_roles":
-        needs = [("acl_policies", str(link["Name"])) for link in body["Policies"] or ()]
+        needs = [("acl_policies", str(link["Name"])) for link in _some(body["Policies"])]
     elif table == "acl_binding_rules":
         needs = [("acl_auth_methods", str(body["AuthMethod"]))]
         notes = ["gets a new ID unless it is live"]
     elif table == "acl_tokens":
-        body["Roles"] = [{"Name": _role_name(snapshot, link)} for link in body.get("Roles") or ()]
-        needs = [("acl_policies", str(policy)) for policy in body["Policies"] or ()]
+        body["Roles"] = [{"Name": _role_name(snapshot, link)} for link in _some(body["Roles"])]
+        needs = [("acl_policies", str(policy)) for policy in _some(body["Policies"])]
         needs += [("acl_roles", str(link["Name"])) for link in body["Roles"]]
         notes = ["a new token: accessor and secret are others"]
     elif table == "acl_auth_methods" and _REDACTED in json.dumps(body["Config"] or {}):
         notes = ["its secret is not in the archive"]
     target = (str(body["Name"]),) if table not in ("acl_binding_rules", "acl_tokens") else key
     return Piece(table, key, target, body, needs=tuple(needs), notes=tuple(notes))
+
+
+def _whole(table: str, record: Mapping[str, Any]) -> Object:
+    """A record with all the fields that the newest release has, those that it lacks as Go's zero.
+
+    Raises:
+        RecordError: A value is not of its field's type.
+    """
+    kind = Type("struct", struct=BY_TABLE[table].struct)
+    whole: Object = to_json(from_json(record, kind), kind)
+    return whole
+
+
+def _some(items: Iterable[Any] | None) -> list[Any]:
+    """Those that are there."""
+    return [item for item in items or () if item is not None]
 
 
 def _role_name(snapshot: Snapshot, link: Mapping[str, Any]) -> str:
@@ -394,7 +411,7 @@ def _role_name(snapshot: Snapshot, link: Mapping[str, Any]) -> str:
 def _variable(
     snapshot: Snapshot, key: tuple[str, ...], keyring: Keyring, name: str | None, namespace: str | None
 ) -> Piece:
-    record = snapshot.get("variables", *key, reveal=True)
+    record = _whole("variables", snapshot.get("variables", *key, reveal=True))
     data = base64.b64decode(record["Data"] or "")
     items = keyring.open_variable(key[0], key[1], str(record["KeyID"]), data)
     target = (namespace or key[0], name or key[1])
@@ -406,7 +423,8 @@ def _variable(
 def _job(
     snapshot: Snapshot, key: tuple[str, ...], name: str | None, namespace: str | None, stopped: bool | None
 ) -> Piece:
-    record, made_of = _job_of(snapshot, key)
+    found, made_of = _job_of(snapshot, key)
+    record = _whole("jobs", found)
     if record.get("ParentID") or record.get("Dispatched"):
         parent = record.get("ParentID") or key[1].partition("/")[0]
         what = "is one run of a periodic or parameterized job, which no API takes"
@@ -480,11 +498,11 @@ def job_body(record: Mapping[str, Any]) -> Object:
     """A job's record as the API takes it: without what a server sets."""
     body: Object = {name: value for name, value in record.items() if name not in _NOT_OF_A_JOB}
     groups = []
-    for group in body.get("TaskGroups") or ():
-        constraints = [one for one in group.get("Constraints") or () if {**one, **_IMPLIED} != one] or None
+    for group in _some(body.get("TaskGroups")):
+        constraints = [one for one in _some(group.get("Constraints")) if {**one, **_IMPLIED} != one] or None
         tasks = [
-            {**task, "ScalingPolicies": [_policy(one) for one in task.get("ScalingPolicies") or ()] or None}
-            for task in group.get("Tasks") or ()
+            {**task, "ScalingPolicies": [_policy(one) for one in _some(task.get("ScalingPolicies"))] or None}
+            for task in _some(group.get("Tasks"))
         ]
         scaling = _policy(group["Scaling"]) if group.get("Scaling") else None
         groups.append({**group, "Constraints": constraints, "Tasks": tasks, "Scaling": scaling})

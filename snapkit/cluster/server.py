@@ -33,7 +33,7 @@ from typing import IO, Any, Self, cast
 from urllib.parse import unquote
 
 from snapkit.cluster.answers import Answer, Answers, ApiError, Request, Server, compiled
-from snapkit.errors import ArchiveError, SnapshotError, SourceError
+from snapkit.errors import ArchiveError, RecordError, SnapshotError, SourceError
 from snapkit.format import age, archive
 from snapkit.format.archive import Source, describe
 from snapkit.state.acl import Authority, Identity, TokenExpiredError, TokenNotFoundError
@@ -289,7 +289,13 @@ class ServedCluster:
                 server = replace(self._server, leader=not self.faults.no_leader)
                 index = self._raft_index + 1
                 answers = Answers(self._state.snapshot, self._state.authority, server, self._keystore, next_index=index)
-                answer = route.handler(answers, request)
+                try:
+                    answer = route.handler(answers, request)
+                except (AttributeError, KeyError, TypeError, ValueError, RecordError) as error:
+                    if method == "GET":
+                        raise
+                    # JSON that has other shapes than Nomad's, which a real server says in words of Go's.
+                    raise ApiError(400, f"the body is not as Nomad's API has it ({error})") from error
                 if answers.edits:
                     self._raft_index = index
                     self._edit(index, edits=answers.edits)

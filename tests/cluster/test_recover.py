@@ -13,6 +13,7 @@ import stat
 import subprocess
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -364,6 +365,26 @@ def test_a_single_run_of_a_job_is_refused() -> None:
 def test_what_can_not_be_brought_back_is_said(wanted: list[tuple[str, ...]], words: str) -> None:
     with snapkit.open(THURSDAY) as snap, pytest.raises(SnapshotError, match=words):
         pieces(snap, wanted)
+
+
+WRONG: tuple[Any, ...] = ("gone", None, 3, b"x", [], {}, [3], [None], [{}], {b"a": 3}, {b"a": None}, -1, 1.5, True)
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_record_of_another_shape_is_an_error_and_no_traceback(table: str, tmp_path: Path) -> None:
+    with snapkit.open(FRIDAY) as snap:
+        key = ("shop", "web") if table == "jobs" else list(snap.records(table))[-1]
+        record = unpack(snap.records(table)[key])
+        for name in record:
+            for value in WRONG:
+                edits = Edits()
+                changed_ = {n: v for n, v in (record | {name: value}).items() if (n, value) != (name, "gone")}
+                edits.records[table] = {tuple(map(str, key)): changed_}
+                with suppress(SnapshotError), snapkit.open(b"".join(edited(snap, {}, edits))) as other:
+                    for piece in pieces(other, [(table, *key)]):
+                        assert list(module._differing(piece, None, other.mask)) is not None
+                        assert list(module._differing(piece, dict(piece.body), other.mask)) == []
+                        assert list(module._files_of(piece, tmp_path))
 
 
 def test_a_token_that_may_not_write_is_told_so(friday: ServedCluster) -> None:

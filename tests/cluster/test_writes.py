@@ -20,6 +20,7 @@ import pytest
 import requests
 
 import snapkit
+from snapkit.cluster.answers import ApiError
 from snapkit.cluster.server import serve
 from snapkit.format.schema import BY_TABLE
 from snapkit.format.values import unpack
@@ -401,3 +402,37 @@ def test_an_older_state_is_written_to_as_well(release: str) -> None:
         assert answer.status_code == 200, answer.text
         with client.snapshot() as after:
             assert after.unlock(keystore).loc[("default", "a"), "Items"] == {"a": "b"}
+
+
+WRONG: tuple[Any, ...] = (3, [None], [{}], {"a": 3})
+
+
+def test_a_body_of_another_shape_is_refused_in_a_sentence() -> None:
+    """And leaves a state that can be read, if it is taken."""
+    bodies = {step.path: (step.method, step.body) for steps in STEPS.values() for step in steps if step.body}
+    with serve(before()) as cluster:
+        root = {"X-Nomad-Token": cluster.token}
+        for path, (method, body) in bodies.items():
+            job = body.get("Job")
+            wrong = [body | {name: value} for name in body for value in WRONG]
+            if job and path == "/v1/jobs?namespace=payments":
+                wrong += [{"Job": job | {name: value}} for name in job for value in WRONG]
+                group, *_ = job["TaskGroups"]
+                wrong += [{"Job": job | {"TaskGroups": [group | {name: v}]}} for name in group for v in WRONG]
+            for one in wrong:
+                answer = cluster_answer(cluster, method, path, one, root)
+                assert answer, (path, one)
+        with snapkit.Client(cluster.address, token=cluster.token).snapshot() as after:
+            for table in after.tables.index:
+                list(after.objects(table, reveal=True))
+
+
+def cluster_answer(cluster: Any, method: str, path: str, body: Any, headers: dict[str, str]) -> bool:
+    """Asked without HTTP, which takes its time: is it answered, or refused as Nomad refuses?"""
+    path, _, query = path.partition("?")
+    pairs = dict(pair.split("=") for pair in query.split("&") if pair)
+    try:
+        cluster.answer(method, path, pairs, headers["X-Nomad-Token"], json.dumps(body).encode())
+    except ApiError as error:
+        return 400 <= error.status < 600 and bool(error.text)
+    return True
