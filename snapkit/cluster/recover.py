@@ -19,9 +19,10 @@ from urllib.parse import quote, unquote
 
 import pandas as pd
 
+from snapkit.cluster.answers import jobspec
 from snapkit.cluster.client import Answer, Client
 from snapkit.cluster.connection import ClusterError
-from snapkit.errors import NotInSnapshotError, SnapshotError
+from snapkit.errors import NotInSnapshotError, RecordError, SnapshotError
 from snapkit.files import atomic, refuse_existing
 from snapkit.format.age import Identity
 from snapkit.format.archive import Source
@@ -371,6 +372,8 @@ def _other(snapshot: Snapshot, table: str, key: tuple[str, ...], name: str | Non
         body["Name"] = name
     if table == "acl_roles":
         needs = [("acl_policies", str(link["Name"])) for link in _some(body["Policies"])]
+    elif table == "node_pools" and not body["NodeIdentityTTL"]:
+        del body["NodeIdentityTTL"]  # of an older release: a server has a default
     elif table == "acl_binding_rules":
         needs = [("acl_auth_methods", str(body["AuthMethod"]))]
         notes = ["gets a new ID unless it is live"]
@@ -596,6 +599,8 @@ def _differing(piece: Piece, live: Object | None, mask: Mask) -> Iterator[tuple[
     if live is None:
         yield from ((name, None, value) for name, value in to_json(ours, kind, mask).items() if value)
         return
+    if piece.table == "jobs":
+        ours = from_json(_as_registered(piece, piece.body), kind)
     for change in differences(pack(from_json(_comparable(piece, live), kind)), pack(ours), kind):
         before, after = (
             None if packed is None else to_json(unpack(packed), change.kind, mask, secret=change.secret)
@@ -608,13 +613,21 @@ def _differing(piece: Piece, live: Object | None, mask: Mask) -> Iterator[tuple[
 def _comparable(piece: Piece, live: Object) -> Object:
     """Of what is live, what is written of its kind."""
     if piece.table == "jobs":
-        return job_body(live)
+        return _as_registered(piece, job_body(live))
     found: Object = {name: live.get(name) for name in piece.body}
     if isinstance(found.get("Config"), dict):  # a secret that a server does not show is not known to differ
         ours = piece.body.get("Config") or {}
         config: Object = found["Config"]
         found["Config"] = {name: ours.get(name) if value == _REDACTED else value for name, value in config.items()}
     return found
+
+
+def _as_registered(piece: Piece, body: Object) -> Object:
+    """A job with what today's servers fill in where it says nothing, as one of an older release does."""
+    try:
+        return jobspec.canonical(body, piece.target[0], str(body.get("Region") or "global"))
+    except (AttributeError, KeyError, TypeError) as error:
+        raise RecordError(f"is not as Nomad writes it ({error})", f"job {'/'.join(piece.key)}") from error
 
 
 def _block_what_lacks(client: Client, steps: Sequence[Step]) -> None:

@@ -33,7 +33,7 @@ from snapkit.format.values import unpack
 from snapkit.state.edit import Edits, edited, pack
 from tests.damage import FRIDAY as FRIDAY_ARCHIVE
 
-from ..conftest import ORACLES, path_of
+from ..conftest import DATA, ORACLES, path_of
 from .servers import binary, bootstrap, servers
 from .test_verdicts import token_of
 
@@ -42,6 +42,7 @@ THURSDAY = path_of("v2.0.5/thursday")
 FRIDAY = path_of("v2.0.5/friday")
 LOST = [("jobs", "payments", "payments"), ("variables", "payments", "psp/credentials")]
 PATIENCE = 30.0
+KINDS = sorted(set(TABLES) - {"acl_tokens"} | {"job_versions", "job_submissions", "job_summaries", "scaling_policies"})
 
 
 @pytest.fixture
@@ -80,10 +81,11 @@ def without(tables: Iterable[str], tmp_path: Path) -> Path:
     return path
 
 
-def every_object() -> list[tuple[str, ...]]:
-    """Of Friday, those that can be brought back."""
-    with snapkit.open(FRIDAY) as snap:
-        every = [(table, *map(str, key)) for table in TABLES for key in snap.records(table)]
+def every_object(path: Path = FRIDAY) -> list[tuple[str, ...]]:
+    """Of an archive, those that can be brought back; tokens of Friday's alone."""
+    tables = TABLES if path == FRIDAY else [table for table in TABLES if table != "acl_tokens"]
+    with snapkit.open(path) as snap:
+        every = [(table, *map(str, key)) for table in tables for key in snap.records(table)]
     runs = ("dispatch-", "periodic-")
     return [one for one in every if not any(run in one[-1] for run in runs) and one[1:] not in (("all",), ("default",))]
 
@@ -273,6 +275,24 @@ def expired(accessor: str) -> bool:
         return bool(snap.get("acl_tokens", accessor).get("ExpirationTime"))
 
 
+@pytest.mark.parametrize(
+    ("archive", "count"), [("v1.8.4/tuesday", 19), ("v1.4.14/tuesday", 16), ("v0.12.12/monday", 7)]
+)
+def test_an_older_archive_gives_its_objects_back_too(archive: str, count: int, tmp_path: Path) -> None:
+    """With what servers of today fill in, and so it is the same once it is there."""
+    keystore = DATA / archive.partition("/")[0] / "keystore"
+    options: Any = {"keystore": keystore if keystore.is_dir() else None}
+    objects = every_object(path_of(archive))
+    with snapkit.serve(without(KINDS, tmp_path)) as cluster:
+        client = client_of(cluster)
+        done = recover(client, path_of(archive), objects, overwrite=True, **options)
+        assert len(done.steps) == count
+        assert "written" in set(done.steps["Result"]) <= {"written", ""}
+        assert not [note for note in done.steps["Note"] if "reads back" in note]
+        again = recover(client, path_of(archive), objects, **options)
+        assert set(again.steps["Action"]) == {"same"}
+
+
 # -- what is needed, and what it may be called
 
 
@@ -419,9 +439,6 @@ def test_files_are_whole_private_and_told_of(tmp_path: Path) -> None:
 @cache
 def recorded() -> Any:
     return json.loads(ORACLE.read_text(encoding="utf-8"))
-
-
-KINDS = sorted(set(TABLES) - {"acl_tokens"} | {"job_versions", "job_submissions", "job_summaries", "scaling_policies"})
 
 
 def test_the_served_cluster_takes_back_what_a_real_one_takes_back(tmp_path: Path) -> None:

@@ -93,6 +93,18 @@ SMALL_BATCH = {
         "Tasks": [{"Name": "t", "Driver": "raw_exec", "Config": {"command": "true"}, "Resources": {"CPU": 50}}],
     }],
 }  # fmt: skip
+SERVICES = {
+    "ID": "services", "Datacenters": ["dc1"],
+    "TaskGroups": [
+        {"Name": "a", "Networks": [{"DynamicPorts": [{"Label": "http"}]}], "Services": [
+            {"Name": "n", "Provider": "nomad", "PortLabel": "http",
+             "Checks": [{"Type": "tcp", "Interval": 10**10, "Timeout": 10**9}]},
+        ], "Tasks": [{"Name": "t", "Driver": "raw_exec"}]},
+        {"Name": "b", "Services": [{}], "Count": 0, "Tasks": [
+            {"Name": "t", "Driver": "raw_exec", "Services": [{"Name": "c"}], "Templates": [
+                {"EmbeddedTmpl": "x", "DestPath": "local/x"}]}]},
+    ],
+}  # fmt: skip
 JWT = {
     "Name": "jwt", "Type": "JWT", "MaxTokenTTL": "1h0m0s", "TokenLocality": "local",
     "Config": {"JWKSURL": "https://idp.example.invalid/keys", "BoundAudiences": ["nomad"],
@@ -113,6 +125,7 @@ STEPS: Mapping[str, list[Step]] = {
                                  "EnforceIndex": True, "JobModifyIndex": 0}),
         Step("PUT", "/v1/jobs", {"Job": SMALL}),
         Step("PUT", "/v1/jobs", {"Job": SMALL_BATCH}),
+        Step("PUT", "/v1/jobs", {"Job": SERVICES}),
         Step("PUT", "/v1/jobs?namespace=shop", {"Job": WEB}),
         Step("PUT", "/v1/jobs?namespace=batch", {"Job": changed(REPORT, Priority=60)}),
         Step("PUT", "/v1/jobs?namespace=batch", {"Job": changed(REPORT, ID="again", Name="again")}),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from snapkit.format.schema import Type
@@ -55,6 +55,7 @@ _TEMPLATE: Mapping[str, Any] = {
 }  # fmt: skip
 _IDENTITY: Mapping[str, Any] = {"Name": "default", "Audience": ["nomadproject.io"]}
 _NATIVE_SERVICES: Mapping[str, Any] = {"LTarget": "${attr.nomad.service_discovery}", "RTarget": "true", "Operand": "="}
+_NATIVE_CHECKS: Mapping[str, Any] = {"LTarget": "${attr.nomad.version}", "RTarget": ">= 1.4.0", "Operand": "semver"}
 
 #: What a server sets in a job, whatever it is sent.
 SET_BY_SERVER = (
@@ -84,6 +85,7 @@ def canonical(sent: Mapping[str, Any], namespace: str, region: str) -> Object:
     job["Update"] = update = _update_of(job)
     if job.get("Periodic"):
         _fill(job["Periodic"], _PERIODIC)
+        job["Periodic"]["Specs"] = job["Periodic"].get("Specs") or []
     if job.get("ParameterizedJob"):
         _fill(job["ParameterizedJob"], {"Payload": "optional"})
     for group in job.get("TaskGroups") or ():
@@ -126,15 +128,16 @@ def _fill_group(job: Object, group: Object, update: Object) -> None:
     if scaling:
         _fill(scaling, {"Enabled": True, "Min": group["Count"], "Type": "horizontal"})
         scaling["Target"] = {"Namespace": job["Namespace"], "Job": job["ID"], "Group": group["Name"]}
+    for consul in (group.get("Consul"), *(task.get("Consul") for task in group.get("Tasks") or ())):
+        if consul is not None:
+            consul["Cluster"] = consul.get("Cluster") or "default"
     for network in group.get("Networks") or ():
         _fill_ports(network)
     for service_ in group.get("Services") or ():
         _fill_service(job, service_, f"{job['Name']}-{group['Name']}")
     for task in group.get("Tasks") or ():
         _fill_task(job, group, task)
-    services = [*(group.get("Services") or ()), *(s for t in group.get("Tasks") or () for s in t.get("Services") or ())]
-    if any(service_["Provider"] == "nomad" for service_ in services):
-        _constrain(group, _NATIVE_SERVICES)
+    _constrain_services(group)
     for name in ("Meta", "Constraints", "Affinities", "Spreads"):
         group[name] = group.get(name) or None
 
@@ -163,6 +166,7 @@ def _fill_service(job: Object, service: Object, name: str) -> None:
     service["Namespace"] = job["Namespace"] if service["Provider"] == "nomad" else "default"
     for check in service.get("Checks") or ():
         check["OnUpdate"] = check.get("OnUpdate") or service["OnUpdate"]
+        check["Name"] = check.get("Name") or f'service: "{service["Name"]}" check'
 
 
 def _fill_ports(network: Object) -> None:
@@ -170,10 +174,27 @@ def _fill_ports(network: Object) -> None:
         port["HostNetwork"] = port.get("HostNetwork") or "default"
 
 
-def _constrain(group: Object, constraint: Mapping[str, Any]) -> None:
-    have = group.get("Constraints") or []
-    if not any(all(one.get(name) == value for name, value in constraint.items()) for one in have):
-        group["Constraints"] = [*have, dict(constraint)]
+def _constrain_services(group: Object) -> None:
+    """What a server asks of nodes for the services of a group, unless the job asks for it already."""
+    holders = [group, *(group.get("Tasks") or ())]
+    services = [service for holder in holders for service in holder.get("Services") or ()]
+    native = [service for service in services if service["Provider"] == "nomad"]
+    if native:
+        _constrain(group, _NATIVE_SERVICES, ("LTarget", "RTarget", "Operand"))
+    if any(service.get("Checks") for service in native):
+        _constrain(group, _NATIVE_CHECKS, ("LTarget", "RTarget", "Operand"))
+    for holder in holders:
+        for service in holder.get("Services") or ():
+            if service["Provider"] == "consul":
+                cluster = "" if service["Cluster"] == "default" else f".{service['Cluster']}"
+                version = {"LTarget": f"${{attr.consul{cluster}.version}}", "RTarget": ">= 1.8.0", "Operand": "semver"}
+                _constrain(holder, version, ("LTarget",))
+
+
+def _constrain(holder: Object, constraint: Mapping[str, Any], by: Sequence[str]) -> None:
+    have = holder.get("Constraints") or []
+    if not any(all(one.get(name) == constraint[name] for name in by) for one in have):
+        holder["Constraints"] = [*have, dict(constraint)]
 
 
 def _fill(item: Object, defaults: Mapping[str, Any]) -> None:
