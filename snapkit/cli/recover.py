@@ -36,6 +36,9 @@ def recover(
     stopped: Annotated[
         bool | None, typer.Option("--stopped/--running", help="Jobs so; default: as they were.", show_default=False)
     ] = None,
+    same_secrets: Annotated[
+        bool, typer.Option("--same-secrets", help="Client tokens themselves, and no new ones (Nomad 2.0.5 takes them).")
+    ] = False,
     to: Annotated[
         Path | None, typer.Option(help="Write files there instead, for the nomad command: secrets in the clear, 0600.")
     ] = None,
@@ -54,6 +57,7 @@ def recover(
     """
     wanted = _wanted(objects)
     options: dict[str, Any] = {"namespace": namespace, "name": name, "stopped": stopped, "keystore": keystore}
+    options["same_secrets"] = same_secrets
     if to is not None and (dry_run or confirm is not None):
         raise SnapshotError("asks no cluster", "--to", "leave --dry-run and --confirm out")
     with opened(file, identity) as snapshot:

@@ -234,6 +234,7 @@ def recover(
     name: str | None = None,
     namespace: str | None = None,
     stopped: bool | None = None,
+    same_secrets: bool = False,
 ) -> Recovery:
     """Bring single objects of an archive back into a live cluster.
 
@@ -253,6 +254,8 @@ def recover(
         name: Another name (of a variable: path) for it, if it is one object.
         namespace: Another namespace for jobs and variables.
         stopped: Should jobs be stopped? By default as they were.
+        same_secrets: Bring client tokens back themselves, with the accessors and secrets that they had: servers of
+            2.0.5 take them, those of 1.8.4 do not. Management tokens can't be.
 
     Raises:
         NotInSnapshotError: The archive has no such object, and nothing tells of it.
@@ -263,9 +266,11 @@ def recover(
     """
     with ExitStack() as stack:
         snapshot = src if isinstance(src, Snapshot) else stack.enter_context(open_snapshot(src, identity=identity))
+        options: Any = {"keystore": keystore, "name": name, "namespace": namespace, "stopped": stopped}
+        options["same_secrets"] = same_secrets
         found = [
             _parsed(client, piece, stopped) if piece.made_of.startswith(_SOURCE) else piece
-            for piece in pieces(snapshot, objects, keystore=keystore, name=name, namespace=namespace, stopped=stopped)
+            for piece in pieces(snapshot, objects, **options)
         ]
         steps = [_planned(client, piece, snapshot, overwrite) for piece in found]
         _block_what_lacks(client, steps)
@@ -320,6 +325,7 @@ def pieces(
     name: str | None = None,
     namespace: str | None = None,
     stopped: bool | None = None,
+    same_secrets: bool = False,
 ) -> list[Piece]:
     """Objects of a snapshot as the API takes them, in the order in which they may need each other.
 
@@ -339,7 +345,7 @@ def pieces(
             assert keyring is not None
             piece = _variable(snapshot, tuple(key), keyring, name, namespace)
         else:
-            piece = _other(snapshot, table, tuple(key), name)
+            piece = _other(snapshot, table, tuple(key), name, same_secrets)
         found.append(piece)
     return sorted(found, key=lambda piece: TABLES.index(piece.table))
 
@@ -363,7 +369,7 @@ def _resolved(snapshot: Snapshot, wanted: tuple[str, ...]) -> tuple[str, ...]:
     return (table, *key)
 
 
-def _other(snapshot: Snapshot, table: str, key: tuple[str, ...], name: str | None) -> Piece:
+def _other(snapshot: Snapshot, table: str, key: tuple[str, ...], name: str | None, same_secrets: bool) -> Piece:
     record = _whole(table, snapshot.get(table, *key, reveal=True))
     body = {name_: record[name_] for name_ in _WRITTEN[table]}
     needs: list[tuple[str, ...]] = []
@@ -382,6 +388,12 @@ def _other(snapshot: Snapshot, table: str, key: tuple[str, ...], name: str | Non
         needs = [("acl_policies", str(policy)) for policy in _some(body["Policies"])]
         needs += [("acl_roles", str(link["Name"])) for link in body["Roles"]]
         notes = ["a new token: accessor and secret are others"]
+        if same_secrets:
+            if body["Type"] != "client":
+                advice = "make a new one: leave same_secrets (--same-secrets) out"
+                raise SnapshotError("is no client's, and can't come back itself", f"token {key[0]}", advice)
+            body |= {"AccessorID": record["AccessorID"], "SecretID": record["SecretID"]}
+            notes = ["comes back itself, its secret too"]
     elif table == "acl_auth_methods" and _REDACTED in json.dumps(body["Config"] or {}):
         notes = ["its secret is not in the archive"]
     target = (str(body["Name"]),) if table not in ("acl_binding_rules", "acl_tokens") else key
@@ -732,6 +744,7 @@ def write_files(
     name: str | None = None,
     namespace: str | None = None,
     stopped: bool | None = None,
+    same_secrets: bool = False,
 ) -> list[Written]:
     """Write objects of an archive as files that the nomad command takes, secrets in the clear, mode 0600.
 
@@ -747,7 +760,8 @@ def write_files(
     """
     with ExitStack() as stack:
         snapshot = src if isinstance(src, Snapshot) else stack.enter_context(open_snapshot(src, identity=identity))
-        found = pieces(snapshot, objects, keystore=keystore, name=name, namespace=namespace, stopped=stopped)
+        options: Any = {"keystore": keystore, "name": name, "namespace": namespace, "stopped": stopped}
+        found = pieces(snapshot, objects, same_secrets=same_secrets, **options)
     folder = Path(folder)
     contents: list[tuple[Written, bytes]] = []
     for piece in found:

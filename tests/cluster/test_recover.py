@@ -270,6 +270,27 @@ def test_a_new_token_has_the_same_rights(tmp_path: Path) -> None:
                 assert (row["NewAccessorID"], row["SecretID"]) != (old, was["SecretID"])
 
 
+def test_a_clients_token_comes_back_itself_if_that_is_asked_for(tmp_path: Path) -> None:
+    with snapkit.open(FRIDAY) as snap:
+        tokens = snap.table("acl_tokens", reveal=True)
+        management = str(tokens.index[tokens["Type"] == "management"][0])
+        lost = next(str(a) for a in tokens.index[tokens["Type"] == "client"] if not expired(str(a)))
+        secret = str(tokens.loc[lost, "SecretID"])
+        edits = Edits()
+        edits.delete("acl_tokens", lost)
+        state = b"".join(edited(snap, {}, edits))
+    with snapkit.serve(state) as cluster:
+        client = client_of(cluster)
+        shown = recover(client, FRIDAY, [("acl_tokens", lost)], dry_run=True, same_secrets=True)
+        assert secret not in shown.fields.to_json() + shown.steps.to_json()
+        done = recover(client, FRIDAY, [("acl_tokens", lost)], same_secrets=True)
+        assert done.steps["Result"].tolist() == ["written"]
+        assert Client(cluster.address, token=secret).self_token()["AccessorID"] == lost
+        assert changed(cluster, state) == {("acl_tokens", lost, "added")}
+        with pytest.raises(SnapshotError, match="is no client's, and can't come back itself"):
+            recover(client, FRIDAY, [("acl_tokens", management)], same_secrets=True)
+
+
 def expired(accessor: str) -> bool:
     with snapkit.open(FRIDAY) as snap:
         return bool(snap.get("acl_tokens", accessor).get("ExpirationTime"))

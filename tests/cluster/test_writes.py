@@ -110,6 +110,7 @@ JWT = {
     "Config": {"JWKSURL": "https://idp.example.invalid/keys", "BoundAudiences": ["nomad"],
                "ClaimMappings": {"team": "team"}},
 }  # fmt: skip
+BACK, GONE = "b4bb83a0-0000-4000-8000-000000000001", "b4bb83a0-0000-4000-8000-000000000002"
 RULES = 'namespace "shop" { policy = "read" }'
 
 STEPS: Mapping[str, list[Step]] = {
@@ -196,6 +197,11 @@ STEPS: Mapping[str, list[Step]] = {
         Step("PUT", "/v1/acl/binding-rule", {"AuthMethod": "jwt", "BindType": "other"}),
         Step("PUT", "/v1/acl/token", {"Name": "new", "Type": "client", "Policies": ["new"],
                                       "Roles": [{"Name": "on-call"}], "ExpirationTTL": "8h0m0s"}),
+        Step("PUT", "/v1/acl/token", {"Name": "back", "Type": "client", "Policies": ["new"], "AccessorID": BACK,
+                                      "SecretID": BACK}),
+        Step("PUT", "/v1/acl/token", {"Name": "back", "Type": "management", "AccessorID": GONE, "SecretID": BACK}),
+        Step("PUT", f"/v1/acl/token/{GONE}", {"Name": "back", "Type": "client", "AccessorID": GONE}),
+        Step("PUT", f"/v1/acl/token/{GONE}", {"Name": "back", "Type": "client", "AccessorID": BACK}),
         Step("PUT", "/v1/acl/token", {"Name": "new", "Type": "client"}),
         Step("PUT", "/v1/acl/token", {"Name": "new", "Type": "management", "Global": True}),
         Step("PUT", "/v1/acl/token", {"Name": "new", "Type": "client", "Roles": [{"Name": "nowhere"}]}),

@@ -25,6 +25,7 @@ from snapkit.state.keyring import Keyring, KeyringError
 
 _VARIABLE_PATH = re.compile("[a-zA-Z0-9-_~/]{1,128}")
 _NAME = re.compile("[a-zA-Z0-9-]{1,128}")
+_UUID = re.compile("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _POOL_NAME = re.compile("[a-zA-Z0-9-_]{1,128}")
 _RPC = "RPC Error:: 400,"  # how such an error comes from the leader
 _MOST = 64 << 10  # bytes in a variable's items
@@ -411,13 +412,19 @@ def put_binding_rule(answers: Answers, request: Request) -> Answer:
 
 
 @route("/acl/token", "PUT", "POST")
+@route("/acl/token/{id}", "PUT", "POST")
 def put_token(answers: Answers, request: Request) -> Answer:
-    """Make a new token. One that is there is not changed here."""
+    """Make a new token, of a client by the ids that are sent if both are. One that is there is not changed here."""
     sent: Object = dict(request.body)
+    if request.path.get("id") not in (None, sent.get("AccessorID")):
+        raise ApiError(400, "ACL token accessor does not match request path")
     check(request.identity.acl.management)
-    if sent.get("AccessorID"):
-        raise ApiError(501, "a served snapshot makes new tokens, and changes none")
+    accessor, secret = str(sent.get("AccessorID") or ""), str(sent.get("SecretID") or "")
     kind, policies, roles = str(sent.get("Type") or ""), sent.get("Policies") or None, []
+    if accessor and answers.lookup("acl_tokens", accessor) is not None:
+        raise ApiError(501, "a served snapshot makes new tokens, and changes none")
+    if accessor and not (_UUID.fullmatch(accessor) and _UUID.fullmatch(secret) and kind != "management"):
+        raise ApiError(400, f"cannot find token {accessor}")
     wrong = [
         *([] if kind in ("client", "management") else ["token type must be client or management"]),
         *(["client token missing policies or roles"] if kind == "client" and not (policies or sent.get("Roles"))
@@ -436,8 +443,8 @@ def put_token(answers: Answers, request: Request) -> Answer:
     ttl = nanoseconds(sent.get("ExpirationTTL"))
     expires = sent.get("ExpirationTime") or (rfc3339(answers.now + ttl) if ttl else None)
     token: Object = {
-        "AccessorID": str(uuid.uuid4()),
-        "SecretID": str(uuid.uuid4()),
+        "AccessorID": accessor or str(uuid.uuid4()),
+        "SecretID": secret if accessor else str(uuid.uuid4()),
         "Name": str(sent.get("Name") or ""),
         "Type": kind,
         "Policies": policies,
