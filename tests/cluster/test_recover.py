@@ -296,9 +296,11 @@ def expired(accessor: str) -> bool:
         return bool(snap.get("acl_tokens", accessor).get("ExpirationTime"))
 
 
-@pytest.mark.parametrize(
-    ("archive", "count"), [("v1.8.4/tuesday", 19), ("v1.4.14/tuesday", 16), ("v0.12.12/monday", 7)]
-)
+#: With how many objects can be brought back.
+OLDER = [("v1.8.4/tuesday", 19), ("v1.4.14/tuesday", 16), ("v0.12.12/monday", 7)]
+
+
+@pytest.mark.parametrize(("archive", "count"), OLDER)
 def test_an_older_archive_gives_its_objects_back_too(archive: str, count: int, tmp_path: Path) -> None:
     """With what servers of today fill in, and so it is the same once it is there."""
     keystore = DATA / archive.partition("/")[0] / "keystore"
@@ -482,6 +484,13 @@ def test_a_real_server_takes_it_back_as_was_recorded_and_so_does_its_command(tmp
         found: dict[str, Any] = {"outcome": outcome(client, every_object())}
         again = recover(client, FRIDAY, every_object(), dry_run=True)
         assert set(again.steps["Action"]) == {"same"}
+        for archive, count in OLDER:
+            client, _ = restored(server.address, path)
+            keystore = DATA / archive.partition("/")[0] / "keystore"
+            options: Any = {"keystore": keystore if keystore.is_dir() else None, "overwrite": True}
+            done = recover(client, path_of(archive), every_object(path_of(archive)), **options)
+            assert len(done.steps) == count
+            assert not [note for note in done.steps["Note"] if "reads back" in note], archive
         client, root = restored(server.address, path)
         files = write_files(FRIDAY, [one for one in every_object() if one[0] != "acl_tokens"], tmp_path / "files")
         environment = os.environ | {"NOMAD_ADDR": server.address, "NOMAD_TOKEN": root}
