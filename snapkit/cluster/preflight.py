@@ -136,8 +136,8 @@ for _id, _severity, _title, _advice in (
     (
         "preflight.node-vanishes",
         "warning",
-        "A client that runs now is not in the archive: it vanishes, and does not come back by itself.",
-        "restart its agent after the restore",
+        "A client that runs now is not in the archive: it vanishes, and what it runs is stopped.",
+        "it registers anew at its next heartbeat (seen on 2.0.5); restart its agent if it does not (issue 20024)",
     ),
     (
         "preflight.node-ghost",
@@ -546,7 +546,8 @@ def _ask_servers(client: Client, view: View) -> None:
 
 def _ask_token(client: Client, view: View) -> None:
     try:
-        view.token = client.self_token(reveal=True)
+        # Without a leader each read would wait for one in vain.
+        view.token = client.get("/v1/acl/token/self", stale=not view.leader).value
     except NoLeaderError:
         view.say("preflight.untold", client.address, "whether the token may restore: there is no leader to ask")
     except ServerError as error:

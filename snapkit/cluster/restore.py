@@ -174,7 +174,7 @@ class Plan:
     def summary(self) -> str:
         """Such as `3 come back, 1 goes away, 2 change`."""
         counts = Counter(str(effect.happens) for effect in self.effects)
-        told = [f"{counts[what]:,} {words}" for what, words in _MANY.items() if counts[what]]
+        told = [f"{n:,} {what if n == 1 else many}" for what, many in _MANY.items() if (n := counts[what])]
         return ", ".join(told) or "nothing that people write changes"
 
     def __repr__(self) -> str:

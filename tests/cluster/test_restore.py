@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -24,6 +26,7 @@ from snapkit.cluster import preflight as looking
 from snapkit.cluster.check import check
 from snapkit.cluster.connection import ClusterError, ClusterTimeoutError, PermissionDeniedError, RestoreUnclearError
 from snapkit.cluster.journal import Journal, JournalError, read
+from snapkit.cluster.rehearse import free_ports
 from snapkit.cluster.restore import (
     ConfirmationError,
     Outcome,
@@ -45,7 +48,7 @@ from snapkit.state.report import Report
 from tests import damage
 
 from ..conftest import DATA, ROOT, path_of
-from .servers import bootstrap, servers
+from .servers import binary, bootstrap, servers
 
 THURSDAY, FRIDAY = path_of("v2.0.5/thursday"), path_of("v2.0.5/friday")
 MONDAY_1_8, TUESDAY_1_8 = path_of("v1.8.4/monday"), path_of("v1.8.4/tuesday")
@@ -871,7 +874,8 @@ def run(address, token, archive, path, plan, number, when, mode):
     journal.Journal.write = killed
     client = Client(address, token=token)
     if mode == "apply":
-        restore.apply(client, restore.Plan.load(plan), archive, journal=path, confirm="f806eeae", patience=0, who="a@b")
+        plan = restore.Plan.load(plan)
+        restore.apply(client, plan, archive, journal=path, confirm=plan.confirmation, patience=0, who="a@b")
     else:
         restore.resume(client, path, rollback=True, confirm="f806eeae", patience=0, who="a@b")
 
@@ -896,14 +900,17 @@ def killed() -> Iterator[Callable[..., int]]:
     streams: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen([sys.executable, "-c", _ZYGOTE], cwd=ROOT, **streams) as zygote:
 
-        def run(runs: Runs, number: int, when: str, mode: str = "apply") -> int:
-            saved = runs.journal.with_name("plan.json")
-            if not saved.exists():
-                runs.plan.save(saved)
-            about = (runs.cluster.address, runs.cluster.token, THURSDAY, runs.journal, saved, number, when, mode)
+        def run(runs: Runs | None, number: int, when: str, mode: str = "apply", about: Any = None) -> int:
+            if runs is not None:
+                saved = runs.journal.with_name("plan.json")
+                if not saved.exists():
+                    runs.plan.save(saved)
+                about = (runs.cluster.address, runs.cluster.token, runs.journal, saved)
+            address, token, journal, saved = about
+            line = (address, token, THURSDAY, journal, saved, number, when, mode)
             assert zygote.stdin is not None
             assert zygote.stdout is not None
-            zygote.stdin.write("\t".join(map(str, about)) + "\n")
+            zygote.stdin.write("\t".join(map(str, line)) + "\n")
             zygote.stdin.flush()
             return int(zygote.stdout.readline())
 
@@ -1111,6 +1118,131 @@ def test_the_whole_runbook_on_a_real_server(tmp_path: Path) -> None:
                 live.get("variables", "payments", "psp/credentials")
             assert (live.meta.index or 0) > 200
         assert read(journal, anchor=back.head)[-1].about["status"] == "rolled back"
+
+
+@contextmanager
+def real_client(folder: Path, server: str) -> Iterator[None]:
+    """A real client agent."""
+    http, rpc, serf = free_ports(3)
+    options = {"fingerprint.denylist": "env_aws,env_gce,env_azure,env_digitalocean,consul,vault,cni"}
+    config = {
+        "name": "client9",
+        "data_dir": str(folder / "client"),
+        "bind_addr": "127.0.0.1",
+        "ports": {"http": http, "rpc": rpc, "serf": serf},
+        "advertise": dict.fromkeys(("http", "rpc", "serf"), "127.0.0.1"),
+        "client": {"enabled": True, "servers": [server], "options": options},
+        "acl": {"enabled": True},
+        "disable_update_check": True,
+    }
+    (folder / "client.json").write_text(json.dumps(config))
+    with (folder / "client.log").open("wb") as log:
+        line = [binary(), "agent", "-config", str(folder / "client.json")]
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+        process = subprocess.Popen(line, stdout=log, stderr=log, env=kept)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def until(condition: Callable[[], object], seconds: float = 30) -> None:
+    ends = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < ends
+        time.sleep(0.2)
+
+
+@pytest.mark.nomad
+@pytest.mark.skipif(os.geteuid() != 0, reason="a client needs root")
+def test_a_real_client_vanishes_and_is_back(tmp_path: Path) -> None:
+    """Named beforehand and found afterwards; by its next heartbeat (of 2.0.5) it registers anew."""
+    with servers(tmp_path, 1) as (server,):
+        client = Client(server.address, token=bootstrap(server.address))
+        until(lambda: client.get("/v1/operator/keyring/keys").value)
+        client.save(tmp_path / "before.snap")
+        with real_client(tmp_path, client.leader()):
+            until(lambda: [node for node in client.nodes() if node["Status"] == "ready"])
+            planned = plan(client, tmp_path / "before.snap")
+            (named,) = found(planned.report, "preflight.node-vanishes")
+            assert named.endswith("client9, ready now, is not in the archive")
+            options: dict[str, Any] = {"confirm": planned.confirmation, "patience": 0}
+            outcome = apply(client, planned, tmp_path / "before.snap", journal=tmp_path / "j", **options)
+            assert outcome.ok
+            assert outcome.report is not None
+            (place,) = found(outcome.report, "check.node-vanished")
+            assert "client9, ready before" in place
+            report = check(client, tmp_path / "before.snap", before=tmp_path / "j-before.snap", patience=60)
+            assert found(report, "check.node-vanished") == []
+            assert "client9" in [node["Name"] for node in client.nodes()]
+
+
+@pytest.mark.nomad
+def test_two_of_three_real_servers_dead_are_named(tmp_path: Path) -> None:
+    with servers(tmp_path, 3) as running:
+        first = Client(running[0].address, token=bootstrap(running[0].address))
+        secret = secret_of(FRIDAY)
+        planned = plan(first, FRIDAY, token_after=secret)
+        assert planned.errors() == []
+        for server in running[1:]:
+            server.process.kill()
+            server.process.wait()
+        until(lambda: sum(member["Status"] == "alive" for member in first.members()) == 1, 60)
+        report = preflight(first, FRIDAY, token_after=secret)
+        assert {"preflight.leader", "preflight.quorum"} <= set(errors(report))
+        assert len(found(report, "preflight.servers")) == 2
+        assert found(report, "preflight.token-stays"), "asked of the server that is left"
+        with pytest.raises(RestoreError):
+            apply(first, planned, FRIDAY, journal=tmp_path / "j", confirm=planned.confirmation, token_after=secret)
+        assert "upload begun" not in [f"{e.step} {e.event}" for e in read(tmp_path / "j")]
+
+
+@pytest.mark.nomad
+def test_three_real_servers_take_it_killed_on_the_way_and_go_on(tmp_path: Path, killed: Callable[..., int]) -> None:
+    """SIGKILL with the archive taken in and not told; then, on a server that is no leader, it goes on."""
+    with servers(tmp_path, 3) as running:
+        address, token, secret = running[0].address, bootstrap(running[0].address), secret_of(FRIDAY)
+        first, client = Client(address, token=token), Client(running[1].address, token=secret)
+        until(lambda: first.get("/v1/operator/keyring/keys").value)  # a plan made before would not hold
+        apply(
+            first,
+            planned := plan(first, FRIDAY, token_after=secret),
+            FRIDAY,
+            journal=tmp_path / "first",
+            confirm=planned.confirmation,
+            token_after=secret,
+            patience=20,
+        )
+        thursday = plan(client, THURSDAY)
+        thursday.save(tmp_path / "plan.json")
+        about = (client.address, secret, tmp_path / "j", tmp_path / "plan.json")
+        assert killed(None, 7, "before", "apply", about) == -9
+        assert [f"{e.step} {e.event}" for e in read(tmp_path / "j")][-1] == "upload begun"
+        outcome = resume(client, tmp_path / "j", patience=20)
+        assert (outcome.status, outcome.ok) == ("restored", True), outcome.report and outcome.report.to_text()
+        for server in running:  # all three have it
+            with Client(server.address, token=secret).snapshot(stale=True) as live:
+                assert live.get("jobs", "payments", "payments")
+        back = rollback(client, tmp_path / "j", confirm=thursday.confirmation, patience=20)
+        assert (back.status, back.ok) == ("rolled back", True), back.report and back.report.to_text()
+
+
+@pytest.mark.nomad
+def test_a_lost_keyring_on_a_real_server_is_named_and_found(tmp_path: Path) -> None:
+    """An archive of 1.8 without its keystore: variables stay sealed (here on whatever release NOMAD_BIN is)."""
+    with servers(tmp_path, 1) as (server,):
+        first = Client(server.address, token=bootstrap(server.address))
+        secret = secret_of(MONDAY_1_8)
+        planned = plan(first, MONDAY_1_8, token_after=secret)
+        assert {f.check for f in planned.errors()} == {"preflight.key-missing"}
+        options: dict[str, Any] = {"confirm": planned.confirmation, "token_after": secret, "patience": 5}
+        options["accept"] = ["preflight.key-missing"]
+        outcome = apply(first, planned, MONDAY_1_8, journal=tmp_path / "j", **options)
+        assert outcome.status == "restored"
+        assert outcome.report is not None
+        assert not outcome.ok
+        assert found(outcome.report, "check.variable") or "check.leader" in errors(outcome.report)
 
 
 @pytest.mark.nomad
