@@ -116,17 +116,19 @@ class Saved:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a server answered to a read.
+    """What a server answered.
 
     Attributes:
-        value: Of the JSON.
+        value: Of the JSON; None if there is none, which some writes have.
         index: X-Nomad-Index; None if it was not sent.
         known_leader: X-Nomad-KnownLeader; None if it was not sent.
+        status: Of HTTP.
     """
 
     value: Any
     index: int | None
     known_leader: bool | None
+    status: int = 200
 
 
 class Client:
@@ -546,18 +548,33 @@ class Client:
         return self._get(path, query)
 
     def _get(self, path: str, query: Mapping[str, str | int | bool | None], accept: tuple[int, ...] = ()) -> Answer:
+        return self._ask("GET", path, query, accept)
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str | int | bool | None],
+        accept: tuple[int, ...] = (),
+        body: bytes | None = None,
+    ) -> Answer:
         path = path if path.startswith("/") else f"/v1/{path}"
         timeout = self._timeouts(READ_TIMEOUT)
-        with self._connection.exchange("GET", path, self._query(query), timeout=timeout, accept=accept) as response:
+        with self._connection.exchange(
+            method, path, self._query(query), timeout=timeout, body=body, accept=accept
+        ) as response:
             content, headers = response.content, response.headers
-        try:
-            value = json.loads(content)
-        except (ValueError, RecursionError) as error:
-            what = f"answered {response.status_code} to GET {path} with {_looks_like(content[:BEGINNING])} and no JSON"
-            advice = "ask a Nomad agent itself: does a proxy stand between?"
-            raise ServerError(what, self.address, advice, response.status_code) from error
+        value, status = None, response.status_code
+        if content or method == "GET":
+            try:
+                value = json.loads(content)
+            except (ValueError, RecursionError) as error:
+                what = f"answered {status} to {method} {path} with {_looks_like(content[:BEGINNING])} and no JSON"
+                advice = "ask a Nomad agent itself: does a proxy stand between?"
+                raise ServerError(what, self.address, advice, status) from error
         index, leader = headers.get("X-Nomad-Index", ""), headers.get("X-Nomad-KnownLeader")
-        return Answer(value, int(index) if index.isdecimal() else None, None if leader is None else leader == "true")
+        known = None if leader is None else leader == "true"
+        return Answer(value, int(index) if index.isdecimal() else None, known, status)
 
     def leader(self) -> str:
         """The RPC address of the leader; "" if there is none."""
@@ -593,6 +610,37 @@ class Client:
     def nodes(self) -> list[dict[str, Any]]:
         """The client nodes, in short."""
         return cast("list[dict[str, Any]]", self.get("/v1/nodes").value)
+
+    def find(self, path: str, **query: str | int | bool | None) -> Answer | None:
+        """As `get()`; None if there is no such thing.
+
+        Raises:
+            ClusterError: One of its kinds.
+        """
+        try:
+            return self.get(path, **query)
+        except ServerError as error:
+            if error.status == 404 and not isinstance(error, PermissionDeniedError):
+                return None
+            raise
+
+    # -- writes
+
+    def put(
+        self, path: str, body: Mapping[str, Any], *, accept: tuple[int, ...] = (), **query: str | int | bool | None
+    ) -> Answer:
+        """Any write of the API. Sent once: after a failure nothing is known but what a read tells.
+
+        Args:
+            path: `/v1/…`, or what stands after that.
+            body: Of the JSON.
+            accept: Statuses that are no error, besides 2xx: 409, where a variable was to be as it was.
+            query: As `get()`.
+
+        Raises:
+            ClusterError: One of its kinds.
+        """
+        return self._ask("PUT", path, query, accept, json.dumps(body).encode())
 
     def _query(self, query: Mapping[str, str | int | bool | None], namespace: bool = True) -> dict[str, str]:
         defaults = {"region": self.region or None, "namespace": (namespace and self.namespace) or None}

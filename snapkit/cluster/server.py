@@ -1,7 +1,8 @@
 """A snapshot served as Nomad's own HTTP API, on loopback: point the `nomad` command at a backup.
 
-Reads are answered by answers.py; GET and PUT of /v1/operator/snapshot save and swap the state that is served. Nothing
-here blocks on an index, replicates, or schedules.
+Requests are answered by the answers package; what a write changes is put into the state that is served, which stays an
+archive that can be saved. GET and PUT of /v1/operator/snapshot save and swap it. Nothing here blocks on an index,
+replicates, or schedules.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import threading
 import time
 import uuid
 import zlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from http import HTTPStatus
@@ -31,12 +32,12 @@ from types import TracebackType
 from typing import IO, Any, Self, cast
 from urllib.parse import unquote
 
-from snapkit.cluster.answers import Answers, ApiError, Request, Server, compiled
-from snapkit.errors import ArchiveError, SnapshotError, SourceError
+from snapkit.cluster.answers import Answer, Answers, ApiError, Request, Server, compiled
+from snapkit.errors import ArchiveError, RecordError, SnapshotError, SourceError
 from snapkit.format import age, archive
 from snapkit.format.archive import Source, describe
 from snapkit.state.acl import Authority, Identity, TokenExpiredError, TokenNotFoundError
-from snapkit.state.edit import edited, stamp
+from snapkit.state.edit import Change, Edits, edited, stamp
 from snapkit.state.snapshot import Snapshot, open_snapshot
 from snapkit.state.verify import verify
 
@@ -267,11 +268,11 @@ class ServedCluster:
 
     def answer(
         self, method: str, path: str, query: dict[str, str], secret: str, body: bytes
-    ) -> tuple[Any, dict[str, str]]:
-        """The JSON and the headers that a read gives.
+    ) -> tuple[Answer, dict[str, str]]:
+        """What a request gives, and the headers; what it writes is in the state by then.
 
         Raises:
-            ApiError: With the status and text of anything but 200.
+            ApiError: With the status and text of what is refused.
         """
         allowed: set[str] = set()
         for pattern, route in self._routes:
@@ -286,14 +287,26 @@ class ServedCluster:
                 captured = {name: unquote(value) for name, value in match.groupdict().items()}
                 request = Request(query, self.identify(secret), captured, _document(body))
                 server = replace(self._server, leader=not self.faults.no_leader)
-                answers = Answers(self._state.snapshot, self._state.authority, server, self._keystore)
-                answer = route.handler(answers, request)
+                index = self._raft_index + 1
+                answers = Answers(self._state.snapshot, self._state.authority, server, self._keystore, next_index=index)
+                try:
+                    answer = route.handler(answers, request)
+                except (AttributeError, KeyError, TypeError, ValueError, RecordError) as error:
+                    if method == "GET":
+                        raise
+                    # JSON that has other shapes than Nomad's, which a real server says in words of Go's.
+                    raise ApiError(400, f"the body is not as Nomad's API has it ({error})") from error
+                if answers.edits:
+                    self._raft_index = index
+                    self._edit(index, edits=answers.edits)
             headers = {"Content-Type": "application/json"} | self.about_state(answer.index)
+            if answer.write:
+                headers = {name: value for name, value in headers.items() if name in ("Content-Type", "X-Nomad-Index")}
             if answer.next_token:
                 headers["X-Nomad-NextToken"] = answer.next_token
-            return answer.body, headers
+            return answer, headers
         if allowed:
-            raise ApiError(405, "Invalid method: a served snapshot is read, and changed by restoring another one alone")
+            raise ApiError(405, "Invalid method: a served snapshot takes the writes alone that bring objects back")
         if path.startswith("/v1/client/"):
             raise ApiError(404, "No path to node")
         if path.startswith("/v1/"):
@@ -377,11 +390,11 @@ class ServedCluster:
             return True
 
         changes = {"nodes": node_down, "allocs": alloc_lost, "indexes": stamp(index, "nodes", "allocs")}
-        self._edit(changes, index)
+        self._edit(index, changes)
 
-    def _edit(self, changes: Any, index: int) -> None:
+    def _edit(self, index: int, changes: Mapping[str, Change] | None = None, edits: Edits | None = None) -> None:
         old = self._state
-        file = _written(old.snapshot, edited(old.snapshot, changes), index, self._private)
+        file = _written(old.snapshot, edited(old.snapshot, changes, edits), index, self._private)
         self._state = _State(file, self._now, spill=not self._private)
         old.close()
 
@@ -585,14 +598,17 @@ class _Endpoint:
             return await (self._save(request) if request.method == "GET" else self._restore(request))
         body = await request.body()
         method = "GET" if request.method == "HEAD" else request.method
-        value, headers = await run_in_threadpool(cluster.answer, method, path, query, secret, body)
+        answer, headers = await run_in_threadpool(cluster.answer, method, path, query, secret, body)
+        if answer.write and answer.body is None:
+            headers.pop("Content-Type")
+            return Response(status_code=answer.status, headers=headers)
         style: Any = {"indent": 4} if "pretty" in query else {"separators": (",", ":")}
-        content = json.dumps(value, ensure_ascii=False, **style).encode()
+        content = json.dumps(answer.body, ensure_ascii=False, **style).encode()
         encoding = _encoding(request)
         if encoding:
             content = b"".join(_encoded([content], encoding))
             headers |= {"Content-Encoding": encoding, "Vary": "Accept-Encoding"}
-        return Response(content, headers=headers)
+        return Response(content, status_code=answer.status, headers=headers)
 
     def _check_http_auth(self, request: HttpRequest) -> None:
         wanted = self._cluster._http_auth

@@ -30,6 +30,7 @@ from snapkit.errors import SnapshotError, SourceError
 from snapkit.files import atomic
 from snapkit.format import archive
 from snapkit.format.age import IdentityMissingError
+from snapkit.state.chain import GENESIS, SHA256, canonical, is_sha256, parsed
 from snapkit.state.page import plain
 from snapkit.state.report import Report, Severity
 from snapkit.version import __version__
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 
 SCHEMA = "snapkit.evidence/1"
 HEAD_SCHEMA = "snapkit.evidence-head/1"
-GENESIS = "0" * 64  # what the first entry is chained to
 HEAD, LOCK = "head.json", ".lock"
 LOCK_SECONDS = 60.0
 
@@ -47,7 +47,6 @@ LOCK_SECONDS = 60.0
 LIBRARIES = ("cramjam", "fastcrc", "fsspec", "isal", "msgpack", "msgspec", "numpy", "pandas", "pyarrow")
 
 _NAME = re.compile(r"(\d{6,})-\d{8}T\d{6}Z\.json", re.ASCII)
-_SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +131,7 @@ def record(
                 "sources": sources,
             }
             path = folder / f"{previous.number + 1:06d}-{moment:%Y%m%dT%H%M%SZ}.json"
-            _publish(path, _canonical(entry), key)
+            _publish(path, canonical(entry), key)
     except OSError as error:
         raise SourceError(f"can't be written ({error.strerror or error})", str(folder), "check its mode") from error
     return path
@@ -152,14 +151,9 @@ def _write_head(folder: Path, head: Head, key: Ed25519PrivateKey | None) -> None
     """From before the first entry on, so that it can't be missing but by somebody's hand."""
     document: dict[str, Any] = {"schema": HEAD_SCHEMA, "number": head.number, "sha256": head.sha256}
     if key is not None:
-        document["signature"] = base64.b64encode(key.sign(_canonical(document))).decode()
+        document["signature"] = base64.b64encode(key.sign(canonical(document))).decode()
     with atomic(folder / HEAD, overwrite=True) as file:
-        file.write(_canonical(document))
-
-
-def _canonical(value: Mapping[str, Any]) -> bytes:
-    """JSON in the one way that it is written here: keys in order, no spaces, ASCII, a line feed at the end."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode("ascii") + b"\n"
+        file.write(canonical(document))
 
 
 def _argument(value: object) -> Any:
@@ -344,7 +338,7 @@ def check(
     """
     folder = Path(folder)
     key = _public_key(public_key) if public_key is not None else None
-    if anchor is not None and not _SHA256.fullmatch(anchor.lower()):
+    if anchor is not None and not SHA256.fullmatch(anchor.lower()):
         raise SnapshotError("is no SHA-256", "anchor", "give 64 hex digits, as `snapkit verify --evidence` prints them")
     try:
         with _locked(folder, shared=True):
@@ -422,7 +416,7 @@ def _check_head(
         signature = document.pop("signature", None)
         if not isinstance(signature, str):
             say("signature-missing", HEAD, "it is not signed")
-        elif not _signed(key, _canonical(document), _decoded(signature)):
+        elif not _signed(key, canonical(document), _decoded(signature)):
             say("signature-wrong", HEAD, "its signature is not of this key and content")
 
 
@@ -494,11 +488,11 @@ def _read(path: Path) -> bytes | None:
 
 def _parse(data: bytes | None, number: int) -> dict[str, Any] | None:
     """An entry, with as much of its shape as is relied on; None if it is not one, or not as it is written here."""
-    entry = _json(data)
+    entry = parsed(data)
     if entry is None or entry.get("schema") != SCHEMA or entry.get("number") != number:
         return None
     sources = entry.get("sources")
-    if not _is_sha256(entry.get("previous")) or not isinstance(sources, list):
+    if not is_sha256(entry.get("previous")) or not isinstance(sources, list):
         return None
     return entry if all(map(_is_source, sources)) else None
 
@@ -506,28 +500,16 @@ def _parse(data: bytes | None, number: int) -> dict[str, Any] | None:
 def _is_source(source: object) -> bool:
     files = source.get("files") if isinstance(source, dict) else None
     return isinstance(files, list) and all(
-        isinstance(f, dict) and isinstance(f.get("path"), str) and _is_sha256(f.get("sha256")) for f in files
+        isinstance(f, dict) and isinstance(f.get("path"), str) and is_sha256(f.get("sha256")) for f in files
     )
 
 
-def _json(data: bytes | None) -> dict[str, Any] | None:
-    try:
-        value = json.loads(data or b"")
-        return value if isinstance(value, dict) and _canonical(value) == data else None
-    except (ValueError, RecursionError):
-        return None
-
-
-def _is_sha256(value: object) -> bool:
-    return isinstance(value, str) and _SHA256.fullmatch(value) is not None
-
-
 def _read_head(folder: Path) -> Head | None:
-    head = _json(_read(folder / HEAD))
+    head = parsed(_read(folder / HEAD))
     if head is None or head.get("schema") != HEAD_SCHEMA:
         return None
     number, digest = head.get("number"), head.get("sha256")
-    if not isinstance(number, int) or isinstance(number, bool) or number < 0 or not _is_sha256(digest):
+    if not isinstance(number, int) or isinstance(number, bool) or number < 0 or not is_sha256(digest):
         return None
     return Head(number, str(digest))
 

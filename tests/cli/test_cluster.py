@@ -1,8 +1,7 @@
-"""`snapkit save`, `restore` and `serve`: against a served cluster, by the environment that the nomad command has."""
+"""`snapkit save` and `serve`: against a served cluster, by the environment that the nomad command has."""
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -13,7 +12,6 @@ import socket
 import stat
 import subprocess
 import sys
-import termios
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +25,6 @@ import snapkit
 from snapkit import Client
 from snapkit.cluster import connection
 from snapkit.cluster.server import Faults, ServedCluster
-from tests import forge
 
 from ..cluster.raw import Raw, http, listening
 from ..conftest import DATA, RAFT_DIRECTORIES, path_of
@@ -35,6 +32,7 @@ from . import Ran, command, environment, failed, fine, run
 
 MONDAY = path_of("v2.0.5/monday")
 FRIDAY = path_of("v2.0.5/friday")
+CONFIRM = "f806eeae"  # the first characters of the week's ClusterID
 NAMED = "nomad-127.0.0.1-20261123T220836Z-96.snap"
 
 
@@ -53,14 +51,6 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[ServedCluster]:
         monkeypatch.setenv("NOMAD_ADDR", cluster.address)
         monkeypatch.setenv("NOMAD_TOKEN", cluster.token)
         yield cluster
-
-
-@pytest.fixture
-def raw(monkeypatch: pytest.MonkeyPatch) -> Iterator[Raw]:
-    """A server that takes everything and notes it, named by the environment."""
-    with listening(http()) as server:
-        monkeypatch.setenv("NOMAD_ADDR", server.address)
-        yield server
 
 
 def process(*arguments: object, **kwargs: Any) -> subprocess.CompletedProcess[bytes]:
@@ -234,100 +224,12 @@ def test_save_to_s3_and_restore_from_there(served: ServedCluster, tmp_path: Path
         assert "cut the connection" in failed(snapkit_("save", "--overwrite", "s3://backups/a.snap"))
         served.faults = Faults()
         Client(served.address, token=served.token).restore(FRIDAY)
-        assert snapkit_("restore", "s3://backups/a.snap", "--confirm", served.address).status == 0
+        safe = ("--confirm", CONFIRM, "--patience", 0, "--journal", tmp_path / "j.jsonl")
+        assert snapkit_("restore", "s3://backups/a.snap", *safe).status == 0
     finally:
         s3.stop()
     Client(served.address, token=served.token).save(tmp_path / "b.snap")
     assert (tmp_path / "b.snap").read_bytes() == MONDAY.read_bytes()
-
-
-# -- restore
-
-
-def test_restore_swaps_the_state(served: ServedCluster) -> None:
-    with snapkit.serve(FRIDAY) as other:
-        wanted = jobs(other)
-    assert jobs(served) != wanted
-    said = fine("restore", FRIDAY, "--confirm", served.address)
-    assert said == f"{served.address} took {FRIDAY}: its state is the archive's now, and so are its ACL tokens\n"
-    assert jobs(served) == wanted
-
-
-def test_restore_as_json(served: ServedCluster) -> None:
-    said = json.loads(fine("restore", FRIDAY, "--json", "--confirm", served.address))
-    assert said == {"Restored": str(FRIDAY), "Address": served.address}
-
-
-def test_restore_from_standard_input(raw: Raw) -> None:
-    assert "took -" in fine("restore", "-", "--confirm", raw.address, stdin=FRIDAY.read_bytes())
-    assert [put.body for put in raw.asked("PUT")] == [FRIDAY.read_bytes()]
-
-
-@pytest.mark.parametrize("confirm", [[], ["--confirm", "http://127.0.0.1:4646"], ["--confirm", ""], ["--confirm", "y"]])
-def test_without_the_right_address_nothing_is_sent(confirm: list[str], raw: Raw) -> None:
-    line = failed(run("restore", FRIDAY, *confirm))
-    assert raw.address in line
-    done = process("restore", FRIDAY, *confirm, stdin=subprocess.DEVNULL)
-    assert (done.returncode, done.stdout, done.stderr.decode()) == (2, b"", f"{line}\n")
-    assert raw.connections == 0
-
-
-@pytest.mark.parametrize("right", [True, False])
-def test_at_a_terminal_the_address_is_asked_for(right: bool, raw: Raw) -> None:
-    ours, theirs = pty.openpty()
-
-    def own_terminal() -> None:
-        os.setsid()
-        fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
-
-    os.write(ours, f"{raw.address if right else 'yes'}\n".encode())
-    done = process("restore", FRIDAY, stdin=theirs, preexec_fn=own_terminal)
-    os.close(theirs)
-    os.close(ours)
-    assert f"This replaces the whole state of {raw.address}, ACL tokens included." in done.stderr.decode()
-    assert done.returncode == (0 if right else 2)
-    assert len(raw.asked("PUT")) == right
-    if not right:
-        assert (
-            done.stderr.decode()
-            .splitlines()[-1]
-            .endswith(f"snapkit: the cluster: is {raw.address}, not yes; nothing was sent")
-        )
-
-
-@pytest.mark.parametrize("kind", ["cut", "flipped", "html", "empty", "missing", "state.bin", "raft directory"])
-def test_what_is_no_whole_archive_is_not_sent(kind: str, raw: Raw, tmp_path: Path) -> None:
-    data = FRIDAY.read_bytes()
-    path = tmp_path / "a.snap"
-    made = {
-        "cut": data[:-100],
-        "flipped": data[:9000] + bytes([data[9000] ^ 1]) + data[9001:],
-        "html": b"<html>Please log in</html>",
-        "empty": b"",
-        "state.bin": forge.untar(data)[1][1],
-    }
-    if kind in made:
-        path.write_bytes(made[kind])
-    source = DATA / RAFT_DIRECTORIES[0] if kind == "raft directory" else path
-    assert str(source) in failed(run("restore", source, "--confirm", raw.address))
-    assert raw.connections == 0
-
-
-def test_a_restore_that_is_unclear_says_how_to_find_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    with listening(http(b"failed to restore from snapshot: Raft error", "500 Internal Server Error")) as raw:
-        monkeypatch.setenv("NOMAD_ADDR", raw.address)
-        line = failed(run("restore", FRIDAY, "--confirm", raw.address))
-        assert len(raw.asked("PUT")) == 1
-    assert "Raft error" in line
-    assert "may have been swapped" in line
-    assert "snapkit save --stale" in line
-
-
-def test_a_restore_without_the_right_is_one_line(served: ServedCluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = jobs(served)
-    monkeypatch.delenv("NOMAD_TOKEN")
-    assert "Permission denied; set NOMAD_TOKEN" in failed(run("restore", FRIDAY, "--confirm", served.address))
-    assert jobs(served) == before
 
 
 # -- serve
@@ -369,9 +271,8 @@ def test_save_and_restore_work_with_what_serve_exports(tmp_path: Path, monkeypat
     with serving(MONDAY) as (_, exported):
         for name, value in exported.items():
             monkeypatch.setenv(name, value)
-        address = exported["NOMAD_ADDR"]
         fine("save", tmp_path / "monday.snap")
-        fine("restore", FRIDAY, "--confirm", address)
+        fine("restore", FRIDAY, "--confirm", CONFIRM, "--patience", 0, "--journal", tmp_path / "j.jsonl")
         fine("save", tmp_path / "friday.snap")
     assert (tmp_path / "monday.snap").read_bytes() == MONDAY.read_bytes()
     assert (tmp_path / "friday.snap").read_bytes() == FRIDAY.read_bytes()

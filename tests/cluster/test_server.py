@@ -229,9 +229,10 @@ def test_an_id_may_hold_a_slash(friday: ServedCluster) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
-        ("PUT", "/v1/jobs", 405),
-        ("DELETE", "/v1/job/web", 405),
-        ("POST", "/v1/var/a", 405),
+        ("DELETE", "/v1/jobs", 405),
+        ("POST", "/v1/job/web/evaluate", 405),
+        ("DELETE", "/v1/namespace/shop", 405),
+        ("PUT", "/v1/jobs", 400),
         ("GET", "/v1/client/fs/ls/x", 404),
         ("GET", "/v1/event/stream", 501),
         ("PUT", "/v1/system/gc", 501),

@@ -19,7 +19,8 @@ import pytest
 from snapkit.errors import SnapshotError, SourceError
 from snapkit.format import archive
 from snapkit.state import evidence
-from snapkit.state.evidence import GENESIS, HEAD, check, newest, record
+from snapkit.state.chain import GENESIS, canonical
+from snapkit.state.evidence import HEAD, check, newest, record
 from snapkit.state.report import Finding, Report
 
 from ..conftest import DATA, path_of
@@ -186,7 +187,7 @@ def rewrite_head(folder: Path, number: int, path: Path) -> None:
         "schema": "snapkit.evidence-head/1",
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
     }
-    (folder / HEAD).write_bytes(evidence._canonical(head))
+    (folder / HEAD).write_bytes(canonical(head))
 
 
 TAMPERED: dict[str, tuple[Callable[[Path, list[Path]], object], list[str]]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -10,6 +11,7 @@ from typing import Any, Final
 from snapkit.cluster.filters import matcher
 from snapkit.errors import NotInSnapshotError, SnapshotError
 from snapkit.state.acl import Authority, Identity
+from snapkit.state.edit import Edits
 from snapkit.state.snapshot import Snapshot
 
 Object = dict[str, Any]
@@ -63,13 +65,13 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A read, after its path was taken apart.
+    """A request, after its path was taken apart.
 
     Attributes:
         query: The query parameters.
         identity: Who asks.
         path: What the route's pattern captured.
-        body: The JSON document sent along (searches alone have one).
+        body: The JSON document sent along (searches and writes alone have one).
     """
 
     query: Mapping[str, str]
@@ -88,18 +90,21 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a read gives.
+    """What a request gives.
 
     Attributes:
-        body: As json takes it.
+        body: As json takes it; None gives no body where it is a write's.
         index: For X-Nomad-Index; None where Nomad sends none.
         next_token: For X-Nomad-Nexttoken.
-        known_leader: For X-Nomad-Knownleader.
+        status: Of HTTP.
+        write: Was it one? Nomad says less of the state with those.
     """
 
     body: Any
     index: int | None = None
     next_token: str = ""
+    status: int = 200
+    write: bool = False
 
 
 Handler = Callable[["Answers", Request], Answer]
@@ -137,13 +142,30 @@ TRANSITION = ("Migrate", "Reschedule", "ForceReschedule", "NoShutdownDelay", "Mi
 
 
 class Answers:
-    """The reads of Nomad's API over one snapshot."""
+    """Nomad's API over one snapshot.
 
-    def __init__(self, snapshot: Snapshot, authority: Authority, server: Server, keystore: str | None = None) -> None:
+    Attributes:
+        edits: What a write leaves behind; whoever asked puts it into the state.
+        next_index: Raft's, that a write has.
+        now: Of a write, in Unix nanoseconds.
+    """
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        authority: Authority,
+        server: Server,
+        keystore: str | None = None,
+        *,
+        next_index: int = 0,
+    ) -> None:
         self.snapshot = snapshot
         self.authority = authority
         self.server = server
         self.keystore = keystore
+        self.edits = Edits()
+        self.next_index = next_index
+        self.now = time.time_ns()
 
     # -- helpers
 
@@ -162,6 +184,18 @@ class Answers:
         except NotInSnapshotError:
             raise ApiError(404, missing) from None
         return found
+
+    def lookup(self, table: str, *key: str | int) -> Object | None:
+        """One object whole; None if there is none."""
+        try:
+            found: Object = self.snapshot.get(table, *key, reveal=True)
+        except NotInSnapshotError:
+            return None
+        return found
+
+    def written(self, body: Any = None, status: int = 200) -> Answer:
+        """The answer to a write that was taken."""
+        return Answer(body, self.next_index, status=status, write=True)
 
     def readable(self, request: Request, capability: str) -> Callable[[str], bool]:
         """Which namespaces of those asked for the caller has a right in."""

@@ -1,0 +1,817 @@
+"""Single objects from an archive back into a live cluster, without restoring it.
+
+What is written is shown first, against what is live; what is there and is another is replaced only if that is asked
+for, and only if it still is as it was seen. A job comes back as it ran (with the counts that it had), its submitted
+source beside it; one that was purged, from its versions, its submission or an allocation's copy of it.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeAlias
+from urllib.parse import quote, unquote
+
+import pandas as pd
+
+from snapkit.cluster.answers import jobspec
+from snapkit.cluster.client import Answer, Client
+from snapkit.cluster.connection import ClusterError
+from snapkit.errors import NotInSnapshotError, RecordError, SnapshotError
+from snapkit.files import atomic, refuse_existing
+from snapkit.format.age import Identity
+from snapkit.format.archive import Source
+from snapkit.format.schema import BY_TABLE, Type
+from snapkit.format.values import Mask, to_json, unpack
+from snapkit.state.edit import from_json, pack
+from snapkit.state.fielddiff import differences
+from snapkit.state.keyring import Keyring
+from snapkit.state.snapshot import Snapshot, open_snapshot
+
+Object: TypeAlias = dict[str, Any]
+#: A table and a key in it: `("jobs", "shop", "web")`.
+Wanted: TypeAlias = Sequence[str]
+
+#: What can be brought back, in the order in which one may need another.
+TABLES = (
+    "namespaces", "node_pools", "acl_policies", "acl_roles", "acl_auth_methods", "acl_binding_rules", "acl_tokens",
+    "variables", "jobs",
+)  # fmt: skip
+
+#: The fields of a kind that people set; a server sets the others.
+_WRITTEN: Mapping[str, tuple[str, ...]] = {
+    "namespaces": (
+        "Name", "Description", "Quota", "Meta", "Capabilities", "NodePoolConfiguration", "VaultConfiguration",
+        "ConsulConfiguration",
+    ),
+    "node_pools": ("Name", "Description", "Meta", "SchedulerConfiguration", "NodeIdentityTTL"),
+    "acl_policies": ("Name", "Description", "Rules", "JobACL"),
+    "acl_roles": ("Name", "Description", "Policies"),
+    "acl_auth_methods": ("Name", "Type", "TokenLocality", "TokenNameFormat", "MaxTokenTTL", "Default", "Config"),
+    "acl_binding_rules": ("Description", "AuthMethod", "Selector", "BindType", "BindName"),
+    "acl_tokens": ("Name", "Type", "Policies", "Roles", "Global", "ExpirationTime"),
+}  # fmt: skip
+_NOT_OF_A_JOB = (
+    "Status", "StatusDescription", "Stable", "Version", "SubmitTime", "CreateIndex", "ModifyIndex", "JobModifyIndex",
+    "NomadTokenID", "VersionTag", "ParentID", "Dispatched", "DispatchIdempotencyToken", "Payload", "VaultToken",
+    "ConsulToken",
+)  # fmt: skip
+#: A server adds it to each group that needs it, each time it is sent the job, whether it is there or not.
+_IMPLIED = {"LTarget": "${attr.nomad.version}", "RTarget": ">= 1.7.0-a", "Operand": "semver"}
+
+_PATHS: Mapping[str, str] = {
+    "namespaces": "/v1/namespace/{}",
+    "node_pools": "/v1/node/pool/{}",
+    "acl_policies": "/v1/acl/policy/{}",
+    "acl_roles": "/v1/acl/role/name/{}",
+    "acl_auth_methods": "/v1/acl/auth-method/{}",
+    "acl_tokens": "/v1/acl/token/{}",
+    "variables": "/v1/var/{}",
+    "jobs": "/v1/job/{}",
+}
+_SOURCE = "source of version "  # what a job is made of where nothing else tells of it
+_REDACTED = "redacted"  # what a server shows for an auth method's secrets
+
+
+class RecoverError(SnapshotError):
+    """Not all was brought back.
+
+    Attributes:
+        recovery: What was to be done, and how far it came.
+    """
+
+    recovery: Recovery | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """An object as an archive has it, turned into what the API takes.
+
+    Attributes:
+        table: Where it stands in the archive.
+        key: Its key there.
+        target: The key it is to have in the cluster.
+        body: What the API takes.
+        made_of: What it was taken from: `record`, or of a job that is gone, what told of it.
+        needs: Tables and keys that must be live before.
+        notes: What to know about it.
+        submission: Of a job, the source it was submitted as.
+    """
+
+    table: str
+    key: tuple[str, ...]
+    target: tuple[str, ...]
+    body: Object = field(repr=False)
+    made_of: str = "record"
+    needs: tuple[tuple[str, ...], ...] = ()
+    notes: tuple[str, ...] = ()
+    submission: Object | None = field(default=None, repr=False)
+
+
+@dataclass(slots=True)
+class Step:
+    """What is to be done about one object, and what was.
+
+    Attributes:
+        piece: The object.
+        action: `create`; `update`; `same`: it is live as it is here; `keep`: what is live is another, and it was not
+            asked to replace it; `blocked`: it can't be done, see `note`.
+        fields: What differs from what is live: path, live value, value here, secrets masked.
+        note: What to know.
+        result: Empty until it is done: `written`; `failed`; `not tried`.
+        index: Of the write.
+    """
+
+    piece: Piece
+    action: str
+    live: Object | None = field(default=None, repr=False)
+    live_index: int = 0
+    fields: list[tuple[str, Any, Any]] = field(default_factory=list)
+    note: str = ""
+    result: str = ""
+    index: int | None = None
+    answer: Object | None = field(default=None, repr=False)
+
+
+class Recovery:
+    """What was to be brought back into a cluster, and what came of it.
+
+    Attributes:
+        dry_run: Was nothing written?
+        address: The cluster's.
+        source: The archive.
+    """
+
+    def __init__(self, steps: Sequence[Step], address: str, source: str, mask: Mask, dry_run: bool) -> None:
+        self.dry_run = dry_run
+        self.address = address
+        self.source = source
+        self._steps = list(steps)
+        self._mask = mask
+
+    @property
+    def steps(self) -> pd.DataFrame:
+        """In the order in which they are done.
+
+        Returns:
+            Table (str), Key, Target (object; tuples; in the archive, in the cluster), Action, From (str), Fields
+            (Int64; how many differ), Result, Note (str), Index (Int64; of the write).
+        """
+        rows = self._steps
+        return pd.DataFrame(
+            {
+                "Table": pd.array([step.piece.table for step in rows], dtype="str"),
+                "Key": pd.Series([step.piece.key for step in rows], dtype="object"),
+                "Target": pd.Series([step.piece.target for step in rows], dtype="object"),
+                "Action": pd.array([step.action for step in rows], dtype="str"),
+                "From": pd.array([step.piece.made_of for step in rows], dtype="str"),
+                "Fields": pd.array([len(step.fields) for step in rows], dtype="Int64"),
+                "Result": pd.array([step.result for step in rows], dtype="str"),
+                "Note": pd.array([step.note for step in rows], dtype="str"),
+                "Index": pd.array([step.index for step in rows], dtype="Int64"),
+            }
+        )
+
+    @property
+    def fields(self) -> pd.DataFrame:
+        """What is live and what is written in its place, secrets masked.
+
+        Returns:
+            Table (str), Target (object; tuples), Path (str), Live, Written (object; None where there is nothing).
+        """
+        rows = [
+            (step.piece.table, step.piece.target, *difference) for step in self._steps for difference in step.fields
+        ]
+        frame = pd.DataFrame(rows, columns=["Table", "Target", "Path", "Live", "Written"], dtype="object")
+        return frame.astype({"Table": "str", "Path": "str"})
+
+    def tokens(self, *, reveal: bool = False) -> pd.DataFrame:
+        """The tokens that were made in place of old ones, whose secrets no API gives back.
+
+        Args:
+            reveal: Show the new secrets; they can't be had later but from the cluster.
+
+        Returns:
+            Index AccessorID (str; the old one); NewAccessorID, SecretID, Name, Type (str).
+        """
+        made = [step for step in self._steps if step.piece.table == "acl_tokens" and step.answer is not None]
+        answers = [step.answer or {} for step in made]
+        shown = [
+            str(a["SecretID"]) if reveal or self._mask is None else self._mask(a["SecretID"].encode()) for a in answers
+        ]
+        return pd.DataFrame(
+            {
+                "NewAccessorID": pd.array([str(a["AccessorID"]) for a in answers], dtype="str"),
+                "SecretID": pd.array(shown, dtype="str"),
+                "Name": pd.array([str(a["Name"]) for a in answers], dtype="str"),
+                "Type": pd.array([str(a["Type"]) for a in answers], dtype="str"),
+            },
+            index=pd.Index([step.piece.key[0] for step in made], dtype="str", name="AccessorID"),
+        )
+
+    def __repr__(self) -> str:
+        did = "would be brought back" if self.dry_run else "were asked for"
+        return f"<Recovery of {self.source} into {self.address}: {len(self._steps)} objects {did}>"
+
+    def _repr_html_(self) -> str:
+        return str(self.steps.to_html()) + str(self.fields.to_html())
+
+
+def recover(
+    client: Client,
+    src: Source | Snapshot,
+    objects: Iterable[Wanted],
+    *,
+    dry_run: bool = False,
+    overwrite: bool = False,
+    keystore: Any = None,
+    identity: Identity | None = None,
+    name: str | None = None,
+    namespace: str | None = None,
+    stopped: bool | None = None,
+    same_secrets: bool = False,
+) -> Recovery:
+    """Bring single objects of an archive back into a live cluster.
+
+    All are looked at before the first is written, and none is if one can't be. They are written in the order in which
+    they need each other, each only if what is live is still what was seen (jobs and variables; Nomad has no such check
+    for the others), and read back.
+
+    Args:
+        client: The cluster, with a token that may write them: a management token for all that is ACL.
+        src: The archive, or a snapshot that is open.
+        objects: Tables and keys, such as `("jobs", "payments", "payments")`. Roles may go by name. A scaling policy
+            comes with its job. Of tokens, new ones are made with the same rights: see `Recovery.tokens()`.
+        dry_run: Write nothing, and have the server plan the jobs.
+        overwrite: Replace what is live and is another.
+        keystore: A copy of a server's keystore: up to 1.8 a variable's keys are there alone.
+        identity: What opens an archive that is encrypted (age).
+        name: Another name (of a variable: path) for it, if it is one object.
+        namespace: Another namespace for jobs and variables.
+        stopped: Should jobs be stopped? By default as they were.
+        same_secrets: Bring client tokens back themselves, with the accessors and secrets that they had: servers of
+            2.0.5 take them, those of 1.8.4 do not. Management tokens can't be.
+
+    Raises:
+        NotInSnapshotError: The archive has no such object, and nothing tells of it.
+        KeyringError: A variable does not open.
+        RecoverError: One can't be brought back, or what is live is another and `overwrite` is false: nothing was
+            written; or a write failed: those before it were.
+        ClusterError: The cluster can't be asked.
+    """
+    with ExitStack() as stack:
+        snapshot = src if isinstance(src, Snapshot) else stack.enter_context(open_snapshot(src, identity=identity))
+        options: Any = {"keystore": keystore, "name": name, "namespace": namespace, "stopped": stopped}
+        options["same_secrets"] = same_secrets
+        found = [
+            _parsed(client, piece, stopped) if piece.made_of.startswith(_SOURCE) else piece
+            for piece in pieces(snapshot, objects, **options)
+        ]
+        steps = [_planned(client, piece, snapshot, overwrite) for piece in found]
+        _block_what_lacks(client, steps)
+        recovery = Recovery(steps, client.address, snapshot.meta.source, snapshot.mask, dry_run)
+        if dry_run:
+            for step in steps:
+                if step.piece.table == "jobs" and step.action in ("create", "update"):
+                    _plan_job(client, step)
+            return recovery
+        _refuse(recovery, steps)
+        for number, step in enumerate(steps):
+            if step.action == "same":
+                continue
+            try:
+                _write(client, step, snapshot)
+            except SnapshotError as error:
+                step.result, step.note = "failed", _joined(step.note, str(error))
+                for later in steps[number + 1 :]:
+                    later.result = "not tried" if later.action != "same" else ""
+                raise _error(f"can't be written: {error.what}", step, error.advice, recovery) from error
+        return recovery
+
+
+def _refuse(recovery: Recovery, steps: Sequence[Step]) -> None:
+    """Before anything is written."""
+    for step in steps:
+        if step.action == "blocked":
+            raise _error(step.note, step, "nothing was written", recovery)
+        if step.action == "keep":
+            what = f"is live as another: {len(step.fields)} fields differ ({step.note})"
+            raise _error(what, step, "nothing was written: look at a dry run, and ask to overwrite it", recovery)
+
+
+def _error(what: str, step: Step, advice: str, recovery: Recovery) -> RecoverError:
+    error = RecoverError(what, f"{step.piece.table} {'/'.join(step.piece.target)}", advice)
+    error.recovery = recovery
+    return error
+
+
+def _joined(*notes: str) -> str:
+    return "; ".join(note for note in notes if note)
+
+
+# -- what an archive has
+
+
+def pieces(
+    snapshot: Snapshot,
+    objects: Iterable[Wanted],
+    *,
+    keystore: Any = None,
+    name: str | None = None,
+    namespace: str | None = None,
+    stopped: bool | None = None,
+    same_secrets: bool = False,
+) -> list[Piece]:
+    """Objects of a snapshot as the API takes them, in the order in which they may need each other.
+
+    Args and errors are those of `recover()`.
+    """
+    wanted = list(dict.fromkeys(_resolved(snapshot, tuple(map(str, one))) for one in objects))
+    if not wanted:
+        raise SnapshotError("are none", "the objects", "name some, such as ('jobs', 'shop', 'web')")
+    if name is not None and len(wanted) > 1:
+        raise SnapshotError("is one, for more than one object", f"the name {name!r:.60}", "bring them back one by one")
+    keyring = Keyring(snapshot.table, keystore) if any(table == "variables" for table, *_ in wanted) else None
+    found = []
+    for table, *key in wanted:
+        if table == "jobs":
+            piece = _job(snapshot, tuple(key), name, namespace, stopped)
+        elif table == "variables":
+            assert keyring is not None
+            piece = _variable(snapshot, tuple(key), keyring, name, namespace)
+        else:
+            piece = _other(snapshot, table, tuple(key), name, same_secrets)
+        found.append(piece)
+    return sorted(found, key=lambda piece: TABLES.index(piece.table))
+
+
+def _resolved(snapshot: Snapshot, wanted: tuple[str, ...]) -> tuple[str, ...]:
+    """A table and a key of those that can be written."""
+    table, *key = wanted or ("",)
+    if table == "scaling_policies":
+        target = snapshot.get("scaling_policies", *key)["Target"]
+        return ("jobs", str(target.get("Namespace", "default")), str(target["Job"]))
+    if table not in TABLES:
+        advice = f"what can be is: {', '.join((*TABLES, 'scaling_policies'))}"
+        raise SnapshotError("can't be brought back one by one", f"table {table!r:.60}", advice)
+    if len(key) != len(BY_TABLE[table].key):
+        takes = ", ".join(BY_TABLE[table].key)
+        raise NotInSnapshotError(f"takes a key of {takes}, and got {len(key)} parts", f"table {table}")
+    if table == "acl_roles":
+        roles = (_whole("acl_roles", role) for role in snapshot.objects("acl_roles", {"Name": None, "ID": None}))
+        names = {role["Name"]: role["ID"] for role in roles}
+        key = [str(names.get(key[0], key[0]))]
+    return (table, *key)
+
+
+def _other(snapshot: Snapshot, table: str, key: tuple[str, ...], name: str | None, same_secrets: bool) -> Piece:
+    record = _whole(table, snapshot.get(table, *key, reveal=True))
+    body = {name_: record[name_] for name_ in _WRITTEN[table]}
+    needs: list[tuple[str, ...]] = []
+    notes: list[str] = []
+    if name is not None and "Name" in body:
+        body["Name"] = name
+    if table == "acl_roles":
+        needs = [("acl_policies", str(link["Name"])) for link in _some(body["Policies"])]
+    elif table == "node_pools" and not body["NodeIdentityTTL"]:
+        del body["NodeIdentityTTL"]  # of an older release: a server has a default
+    elif table == "acl_binding_rules":
+        needs = [("acl_auth_methods", str(body["AuthMethod"]))]
+        notes = ["gets a new ID unless it is live"]
+    elif table == "acl_tokens":
+        body["Roles"] = [{"Name": _role_name(snapshot, link)} for link in _some(body["Roles"])]
+        needs = [("acl_policies", str(policy)) for policy in _some(body["Policies"])]
+        needs += [("acl_roles", str(link["Name"])) for link in body["Roles"]]
+        notes = ["a new token: accessor and secret are others"]
+        if same_secrets:
+            if body["Type"] != "client":
+                advice = "make a new one: leave same_secrets (--same-secrets) out"
+                raise SnapshotError("is no client's, and can't come back itself", f"token {key[0]}", advice)
+            body |= {"AccessorID": record["AccessorID"], "SecretID": record["SecretID"]}
+            notes = ["comes back itself, its secret too"]
+    elif table == "acl_auth_methods" and _REDACTED in json.dumps(body["Config"] or {}):
+        notes = ["its secret is not in the archive"]
+    target = (str(body["Name"]),) if table not in ("acl_binding_rules", "acl_tokens") else key
+    return Piece(table, key, target, body, needs=tuple(needs), notes=tuple(notes))
+
+
+def _whole(table: str, record: Mapping[str, Any]) -> Object:
+    """A record with all the fields that the newest release has, those that it lacks as Go's zero.
+
+    Raises:
+        RecordError: A value is not of its field's type.
+    """
+    kind = Type("struct", struct=BY_TABLE[table].struct)
+    whole: Object = to_json(from_json(record, kind), kind)
+    return whole
+
+
+def _some(items: Iterable[Any] | None) -> list[Any]:
+    """Those that are there."""
+    return [item for item in items or () if item is not None]
+
+
+def _role_name(snapshot: Snapshot, link: Mapping[str, Any]) -> str:
+    try:
+        return str(snapshot.get("acl_roles", link["ID"])["Name"])
+    except NotInSnapshotError:
+        return str(link.get("Name") or link["ID"])
+
+
+def _variable(
+    snapshot: Snapshot, key: tuple[str, ...], keyring: Keyring, name: str | None, namespace: str | None
+) -> Piece:
+    record = _whole("variables", snapshot.get("variables", *key, reveal=True))
+    data = base64.b64decode(record["Data"] or "")
+    items = keyring.open_variable(key[0], key[1], str(record["KeyID"]), data)
+    target = (namespace or key[0], name or key[1])
+    body = {"Namespace": target[0], "Path": target[1], "Items": items}
+    notes = ("it was locked: the lock does not come back",) if (record.get("Lock") or {}).get("ID") else ()
+    return Piece("variables", key, target, body, needs=(("namespaces", target[0]),), notes=notes)
+
+
+def _job(
+    snapshot: Snapshot, key: tuple[str, ...], name: str | None, namespace: str | None, stopped: bool | None
+) -> Piece:
+    found, made_of = _job_of(snapshot, key)
+    record = _whole("jobs", found)
+    if record.get("ParentID") or record.get("Dispatched"):
+        parent = record.get("ParentID") or key[1].partition("/")[0]
+        what = "is one run of a periodic or parameterized job, which no API takes"
+        raise SnapshotError(what, f"job {'/'.join(key)}", f"bring {parent} back, and dispatch it anew")
+    target = (namespace or key[0], name or key[1])
+    notes = []
+    submission = _submission(snapshot, key, int(record.get("Version") or 0))
+    if made_of.startswith(_SOURCE):
+        notes = ["its source is all that is there: the counts are those it was submitted with"]
+        return Piece("jobs", key, target, {}, made_of, (("namespaces", target[0]),), tuple(notes), submission)
+    body = _called(job_body(record), key, target, stopped)
+    if submission is None:
+        notes.append("no source was submitted with it")
+    elif target != key:
+        submission = None
+        notes.append("its source names it otherwise, and stays behind")
+    if record.get("Status") == "dead" and not body.get("Stop") and record.get("Type") in ("batch", "sysbatch"):
+        notes.append("it had ended, and will run again")
+    if body.get("Stop"):
+        notes.append("stopped")
+    needs = [("namespaces", target[0]), ("node_pools", str(record.get("NodePool") or "default"))]
+    return Piece("jobs", key, target, body, made_of, tuple(needs), tuple(notes), submission)
+
+
+def _called(body: Object, key: tuple[str, ...], target: tuple[str, ...], stopped: bool | None) -> Object:
+    """A job by the name that it is to have, where it is to be, running or not."""
+    name = target[1] if body.get("Name") in (key[1], None) else body["Name"]
+    body |= {"ID": target[1], "Name": name, "Namespace": target[0]}
+    return body if stopped is None else body | {"Stop": stopped}
+
+
+def _parsed(client: Client, piece: Piece, stopped: bool | None) -> Piece:
+    """A job of which there is its source alone, as a server reads that."""
+    assert piece.submission is not None
+    source, variables = str(piece.submission["Source"]), str(piece.submission.get("Variables") or "")
+    if piece.submission["Format"] == "json":
+        given = json.loads(source)
+        body = given.get("Job", given)
+    else:
+        flags = piece.submission.get("VariableFlags") or {}
+        lines = [f"{name} = {json.dumps(value).replace('${', '$${')}" for name, value in flags.items()]
+        sent = {"JobHCL": source, "Variables": "\n".join([variables, *lines]), "Canonicalize": True}
+        body = client.put("/v1/jobs/parse", sent, namespace=piece.target[0]).value
+    return replace(piece, body=_called(job_body(body), piece.key, piece.target, stopped))
+
+
+def _job_of(snapshot: Snapshot, key: tuple[str, ...]) -> tuple[Object, str]:
+    """A job and what tells of it: its record, its last version, an allocation's copy of it, or only its source."""
+    if key in snapshot.records("jobs"):
+        return snapshot.get("jobs", *key, reveal=True), "record"
+    versions = [found for found in snapshot.records("job_versions") if tuple(found[:2]) == key]
+    if versions:
+        newest = max(versions, key=lambda found: int(found[2]))
+        return snapshot.get("job_versions", *newest, reveal=True), f"version {newest[2]}"
+    copies = [
+        (int(alloc["Job"]["Version"]), str(alloc["ID"]))
+        for alloc in snapshot.objects("allocs", {"ID": None, "Namespace": None, "JobID": None, "Job": ["Version"]})
+        if (alloc.get("Namespace"), alloc.get("JobID")) == key and alloc.get("Job")
+    ]
+    if copies:
+        version, alloc = max(copies)
+        return snapshot.get("allocs", alloc, reveal=True)["Job"], f"version {version}, of allocation {alloc}"
+    sources = [int(found[2]) for found in snapshot.records("job_submissions") if tuple(found[:2]) == key]
+    if sources:
+        return {"Version": max(sources)}, f"{_SOURCE}{max(sources)}"
+    what = "is not in the archive, nor is a version, an allocation or the source of it"
+    raise NotInSnapshotError(what, f"job {'/'.join(key)}", "`snapkit search` finds what else tells of it")
+
+
+def job_body(record: Mapping[str, Any]) -> Object:
+    """A job's record as the API takes it: without what a server sets."""
+    body: Object = {name: value for name, value in record.items() if name not in _NOT_OF_A_JOB}
+    groups = []
+    for group in _some(body.get("TaskGroups")):
+        constraints = [one for one in _some(group.get("Constraints")) if {**one, **_IMPLIED} != one] or None
+        tasks = [
+            {**task, "ScalingPolicies": [_policy(one) for one in _some(task.get("ScalingPolicies"))] or None}
+            for task in _some(group.get("Tasks"))
+        ]
+        scaling = _policy(group["Scaling"]) if group.get("Scaling") else None
+        groups.append({**group, "Constraints": constraints, "Tasks": tasks, "Scaling": scaling})
+    body["TaskGroups"] = groups
+    return body
+
+
+def _policy(policy: Mapping[str, Any]) -> Object:
+    return {name: value for name, value in policy.items() if name not in ("ID", "CreateIndex", "ModifyIndex", "Target")}
+
+
+def _submission(snapshot: Snapshot, key: tuple[str, ...], version: int) -> Object | None:
+    try:
+        found = snapshot.get("job_submissions", *key, version, reveal=True)
+    except NotInSnapshotError:
+        return None
+    flags = {name: unquote(value) for name, value in (found.get("VariableFlags") or {}).items()}
+    return {"Source": found["Source"], "Format": found["Format"], "Variables": found["Variables"]} | (
+        {"VariableFlags": flags} if flags else {}
+    )
+
+
+# -- what is live
+
+
+def _planned(client: Client, piece: Piece, snapshot: Snapshot, overwrite: bool) -> Step:
+    live, index = _live(client, piece)
+    step = Step(piece, "create", live, index, note=_joined(*piece.notes))
+    if piece.table == "acl_tokens":
+        _judge_token(step, snapshot)
+        return step
+    step.fields = list(_differing(piece, live, snapshot.mask))
+    if live is None:
+        return step
+    if not step.fields:
+        step.action = "same"
+        return step
+    taken = snapshot.meta.index or 0
+    age = f"live since index {index}, {'after' if index > taken else 'before'} the archive's {taken}"
+    step.action, step.note = "update" if overwrite else "keep", _joined(step.note, age)
+    return step
+
+
+def _judge_token(step: Step, snapshot: Snapshot) -> None:
+    expires = step.piece.body.get("ExpirationTime")
+    if step.live is not None:
+        step.action, step.note = "same", "is live, its secret too"
+    elif expires and pd.Timestamp(expires) <= pd.Timestamp.now("UTC"):
+        step.action, step.note = "blocked", f"had a time, which was over at {expires}"
+    step.fields = [] if step.live else list(_differing(step.piece, None, snapshot.mask))
+
+
+def _live(client: Client, piece: Piece) -> tuple[Object | None, int]:
+    """The object that is there, and the index by which a write can be made to depend on it."""
+    if piece.table == "acl_binding_rules":
+        found = _live_rule(client, piece)
+    else:
+        namespace = {"namespace": piece.target[0]} if piece.table in ("jobs", "variables") else {}
+        path = _PATHS[piece.table].format(quote(piece.target[-1], safe=""))
+        answer = client.find(path, **namespace)
+        found = None if answer is None else answer.value
+    if not isinstance(found, dict):
+        return None, 0
+    return found, int(found.get("JobModifyIndex" if piece.table == "jobs" else "ModifyIndex") or 0)
+
+
+def _live_rule(client: Client, piece: Piece) -> Object | None:
+    """By its ID, else one that says the same."""
+    answer = client.find(f"/v1/acl/binding-rule/{quote(piece.key[0], safe='')}")
+    if answer is not None:
+        return dict(answer.value)
+    for stub in client.get("/v1/acl/binding-rules").value or ():
+        rule = client.find(f"/v1/acl/binding-rule/{quote(stub['ID'], safe='')}")
+        same = rule and all((rule.value.get(n) or "") == (piece.body.get(n) or "") for n in _WRITTEN[piece.table])
+        if rule and same:
+            return dict(rule.value)
+    return None
+
+
+def _differing(piece: Piece, live: Object | None, mask: Mask) -> Iterator[tuple[str, Any, Any]]:
+    """Path, live value and value here of what differs."""
+    if piece.table == "variables":
+        shown: Callable[[str | None], Any] = lambda text: text if text is None or mask is None else mask(text.encode())  # noqa: E731
+        was, now = (live or {}).get("Items") or {}, piece.body["Items"]
+        for name in sorted({*was, *now}):
+            if was.get(name) != now.get(name):
+                yield f"Items[{json.dumps(name)}]", shown(was.get(name)), shown(now.get(name))
+        return
+    kind = Type("struct", struct=BY_TABLE[piece.table].struct)
+    ours = from_json(piece.body, kind)
+    if live is None:
+        yield from ((name, None, value) for name, value in to_json(ours, kind, mask).items() if value)
+        return
+    if piece.table == "jobs":
+        ours = from_json(_as_registered(piece, piece.body), kind)
+    for change in differences(pack(from_json(_comparable(piece, live), kind)), pack(ours), kind):
+        before, after = (
+            None if packed is None else to_json(unpack(packed), change.kind, mask, secret=change.secret)
+            for packed in (change.before, change.after)
+        )
+        if before != _REDACTED:
+            yield change.path, before, after
+
+
+def _comparable(piece: Piece, live: Object) -> Object:
+    """Of what is live, what is written of its kind."""
+    if piece.table == "jobs":
+        return _as_registered(piece, job_body(live))
+    found: Object = {name: live.get(name) for name in piece.body}
+    if isinstance(found.get("Config"), dict):  # a secret that a server does not show is not known to differ
+        ours = piece.body.get("Config") or {}
+        config: Object = found["Config"]
+        found["Config"] = {name: ours.get(name) if value == _REDACTED else value for name, value in config.items()}
+    return found
+
+
+def _as_registered(piece: Piece, body: Object) -> Object:
+    """A job with what today's servers fill in where it says nothing, as one of an older release does."""
+    try:
+        return jobspec.canonical(body, piece.target[0], str(body.get("Region") or "global"))
+    except (AttributeError, KeyError, TypeError) as error:
+        raise RecordError(f"is not as Nomad writes it ({error})", f"job {'/'.join(piece.key)}") from error
+
+
+def _block_what_lacks(client: Client, steps: Sequence[Step]) -> None:
+    coming = {(step.piece.table, *step.piece.target) for step in steps}
+    live: dict[tuple[str, ...], bool] = {}
+    for step in steps:
+        if step.action in ("same", "blocked"):
+            continue
+        for need in step.piece.needs:
+            if need in coming:
+                continue
+            if need not in live:
+                live[need] = client.find(_PATHS[need[0]].format(quote(need[1], safe=""))) is not None
+            if not live[need]:
+                step.action = "blocked"
+                step.note = _joined(f"needs {need[0]} {need[1]}, which is not live: bring that back too", step.note)
+                break
+
+
+# -- writing
+
+
+def _plan_job(client: Client, step: Step) -> None:
+    """What the server says it would make of it."""
+    piece = step.piece
+    path = f"/v1/job/{quote(piece.target[1], safe='')}/plan"
+    plan = client.put(path, {"Job": piece.body, "Diff": True}, namespace=piece.target[0]).value
+    told = [f"the server's plan: {(plan.get('Diff') or {}).get('Type') or 'not said'}"]
+    failed = plan.get("FailedTGAllocs") or {}
+    if failed:
+        told.append(f"it could not place {', '.join(sorted(failed))}")
+    step.note = _joined(step.note, *told, " ".join(str(plan.get("Warnings") or "").split()))
+
+
+def _write(client: Client, step: Step, snapshot: Snapshot) -> None:
+    piece, body = step.piece, dict(step.piece.body)
+    if piece.table == "jobs":
+        sent = {"Job": body, "EnforceIndex": True, "JobModifyIndex": step.live_index}
+        if piece.submission is not None:
+            sent["Submission"] = piece.submission
+        answer = client.put("/v1/jobs", sent, namespace=piece.target[0])
+    elif piece.table == "variables":
+        path = _PATHS["variables"].format(quote(piece.target[1], safe=""))
+        query = {"namespace": piece.target[0], "cas": str(step.live_index)}
+        answer = client.put(path, body, accept=(409,), **query)
+        if answer.status == 409:
+            raise ClusterError("was written by somebody else meanwhile, or is locked", client.address, "look again")
+    else:
+        answer = _write_other(client, step, body)
+    step.answer = answer.value if isinstance(answer.value, dict) else None
+    step.result, step.index = "written", answer.index
+    if piece.table == "acl_tokens":
+        return
+    key = (str(answer.value["ID"]),) if piece.table == "acl_binding_rules" else piece.key
+    live, _ = _live(client, replace(piece, key=key))
+    left = [path for path, *_ in _differing(piece, live, snapshot.mask)] if live else ["all of it"]
+    if left:
+        step.note = _joined(step.note, f"reads back otherwise: {', '.join(left[:5])}")
+
+
+def _write_other(client: Client, step: Step, body: Object) -> Answer:
+    table, name = step.piece.table, quote(step.piece.target[-1], safe="")
+    if table in ("acl_roles", "acl_binding_rules"):  # by their ids, which a new one gets from the server
+        given = {"ID": step.live["ID"]} if step.live else {}
+        path = "/v1/acl/role" if table == "acl_roles" else "/v1/acl/binding-rule"
+        return client.put(f"{path}/{given['ID']}" if given else path, body | given)
+    if table == "acl_tokens":
+        return client.put("/v1/acl/token", body)
+    if table == "acl_auth_methods":
+        return client.put(f"/v1/acl/auth-method/{name}" if step.live else "/v1/acl/auth-method", body)
+    return client.put(_PATHS[table].format(name), body)
+
+
+# -- without a cluster
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A file to bring an object back by hand.
+
+    Attributes:
+        path: The file.
+        table: Of the object.
+        key: Of the object.
+        command: What takes it.
+    """
+
+    path: Path
+    table: str
+    key: tuple[str, ...]
+    command: str
+
+
+def write_files(
+    src: Source | Snapshot,
+    objects: Iterable[Wanted],
+    folder: str | Path,
+    *,
+    overwrite: bool = False,
+    keystore: Any = None,
+    identity: Identity | None = None,
+    name: str | None = None,
+    namespace: str | None = None,
+    stopped: bool | None = None,
+    same_secrets: bool = False,
+) -> list[Written]:
+    """Write objects of an archive as files that the nomad command takes, secrets in the clear, mode 0600.
+
+    Args:
+        folder: Made if it is not there.
+        overwrite: Replace files that are there.
+
+    The others and what is raised are those of `recover()`; also:
+
+    Raises:
+        TargetExistsError: A file is there, and `overwrite` is false: none was written.
+        SourceError: The folder can't be written to.
+    """
+    with ExitStack() as stack:
+        snapshot = src if isinstance(src, Snapshot) else stack.enter_context(open_snapshot(src, identity=identity))
+        options: Any = {"keystore": keystore, "name": name, "namespace": namespace, "stopped": stopped}
+        found = pieces(snapshot, objects, same_secrets=same_secrets, **options)
+    folder = Path(folder)
+    contents: list[tuple[Written, bytes]] = []
+    for piece in found:
+        contents += _files_of(piece, folder)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for written, _ in contents:
+        refuse_existing(written.path, overwrite)
+    for written, content in contents:
+        with atomic(written.path, overwrite) as file:
+            file.write(content)
+    return [written for written, _ in contents]
+
+
+def _files_of(piece: Piece, folder: Path) -> Iterator[tuple[Written, bytes]]:
+    stem = "_".join(quote(part, safe="") for part in piece.target)
+
+    def file(suffix: str, command: str, content: str) -> tuple[Written, bytes]:
+        path = folder / f"{stem}.{suffix}"
+        return Written(path, piece.table, piece.key, command.format(shlex.quote(str(path)))), content.encode()
+
+    body = json.dumps(piece.body, indent=2, ensure_ascii=False)
+    match piece.table:
+        case "jobs":
+            if piece.made_of.startswith(_SOURCE):
+                assert piece.submission is not None
+                given = str(piece.submission["Source"])
+                json_ = piece.submission["Format"] == "json"
+                yield file("job.json" if json_ else "job.hcl", f"nomad job run {'-json ' if json_ else ''}{{}}", given)
+                return
+            yield file("job.json", "nomad job run -json {}", json.dumps({"Job": piece.body}, indent=2))
+            if piece.submission is not None and piece.submission["Format"] == "hcl2":
+                source = str(piece.submission["Source"])
+                yield file("submitted.hcl", "# as it was submitted, before it was scaled: {}", source)
+        case "variables":
+            yield file("var.json", "nomad var put -in json @{}", body)
+        case "acl_policies":
+            told = shlex.quote(f"-description={piece.body.get('Description') or ''}")
+            for_job = "".join(
+                f" -{flag}={shlex.quote(str(job[name]))}"
+                for job in [piece.body.get("JobACL") or {}]
+                for flag, name in (("namespace", "Namespace"), ("job", "JobID"), ("group", "Group"), ("task", "Task"))
+                if job.get(name)
+            )
+            command = f"nomad acl policy apply {told}{for_job} {piece.body['Name']} "
+            yield file("policy.hcl", command.replace("{", "{{").replace("}", "}}") + "{}", str(piece.body["Rules"]))
+        case "namespaces":
+            yield file("namespace.json", "nomad namespace apply -json {}", body)
+        case "node_pools":
+            yield file("pool.json", "nomad node pool apply -json {}", body)
+        case table:
+            path = {"acl_roles": "role", "acl_auth_methods": "auth-method", "acl_binding_rules": "binding-rule",
+                    "acl_tokens": "token"}[table]  # fmt: skip
+            yield file(f"{path}.json", f"nomad operator api /v1/acl/{path} < {{}}", body)
