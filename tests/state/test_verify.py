@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import cache
 from itertools import cycle
@@ -328,6 +330,16 @@ def test_a_level_that_needs_no_records_decodes_none(monkeypatch: pytest.MonkeyPa
     assert verify(FRIDAY, level="framing", against=path_of("v2.0.5/monday")).ok
     with pytest.raises(AssertionError):
         verify(FRIDAY, level="records")
+
+
+def test_threads_take_turns_as_before_once_it_is_done() -> None:
+    before = sys.getswitchinterval()
+    with ThreadPoolExecutor(4) as pool:
+        assert all(report.ok for report in pool.map(verify, [FRIDAY] * 12))
+    assert not verify(b"\x80\x00").ok
+    with pytest.raises(snapkit.SnapshotError):
+        verify(ROOT / "nothing here")
+    assert sys.getswitchinterval() == before
 
 
 EXTENSION = b"\xc7\x03\xff\1\2\3"  # a timestamp of three bytes, which msgpack does not have

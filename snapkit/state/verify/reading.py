@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from itertools import groupby, islice
+from threading import Lock
 from typing import TypeAlias
 
 from snapkit.errors import ArchiveError, LimitError, RecordError, SnapshotError
@@ -23,6 +26,7 @@ from snapkit.state.verify.registry import CHECKS
 from snapkit.state.verify.subject import State
 
 _ROOT_KEYS = BY_TABLE["root_keys"].byte
+TURN = 0.0002  # seconds
 
 #: Takes records of one type that follow one another: the type, the number of the first of them, their values.
 _Take: TypeAlias = Callable[[int, int, Records], None]
@@ -69,7 +73,8 @@ class Reading:
         self._cutter = _Cutter(self._framer.index, self._take)
         self._broken: RecordError | LimitError | None = None
         try:
-            self._read(src, limits, progress, framing, identity)
+            with _TURNS if decoding is not None else nullcontext():
+                self._read(src, limits, progress, framing, identity)
         except BaseException:
             self.close()
             raise
@@ -144,6 +149,35 @@ class Reading:
 
     def _fail(self, check: str, error: SnapshotError) -> None:
         self.found.append(CHECKS[check].finding(error.where, error.what, error.advice))
+
+
+class _Turns:
+    """While one is entered, a thread that wants Python's lock has it soon.
+
+    Decoding never lets go of it by itself. The threads that inflate and hash need it for an instant at each chunk, and
+    to have it every 5 ms, as is Python's way, would be too late: there would be nothing to decode.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._entered = 0
+        self._before = 0.0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._entered:
+                self._before = sys.getswitchinterval()
+                sys.setswitchinterval(min(self._before, TURN))
+            self._entered += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._entered -= 1
+            if not self._entered:
+                sys.setswitchinterval(self._before)
+
+
+_TURNS = _Turns()  # of the process: its switch interval is one
 
 
 class _Cutter:

@@ -8,7 +8,7 @@ from operator import attrgetter
 from typing import Any
 
 from snapkit.errors import RecordError
-from snapkit.state.keyring import Keyring, KeyringError
+from snapkit.state.keyring import KeyringError
 from snapkit.state.verify.records import name_of, place_of
 from snapkit.state.verify.registry import Found, Run, check
 from snapkit.state.verify.subject import Subject
@@ -189,7 +189,7 @@ _KEYSTORE = "keep a server's keystore with the archive, and give it as keystore=
 def _unusable(subject: Subject, wanted: Iterable[str]) -> dict[str, str]:
     """Root keys that are needed and can't be opened, with the reason."""
     try:
-        keyring = Keyring(subject.sample.table, subject.keystore)
+        keyring = subject.keyring
     except (KeyringError, RecordError) as error:
         return dict.fromkeys(wanted, str(error))
     reasons = {}

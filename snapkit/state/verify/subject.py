@@ -14,6 +14,7 @@ from typing import Any
 from snapkit.format.archive import Archive, created_milliseconds
 from snapkit.format.records import Tally
 from snapkit.format.schema import BY_TABLE, record_type, type_name
+from snapkit.state.keyring import Keyring
 from snapkit.state.release import parse
 from snapkit.state.snapshot import Snapshot
 from snapkit.state.verify.decoding import Decoding
@@ -98,6 +99,16 @@ class Subject:
         """The oldest release that can have written it."""
         low = self.sample.meta.version_range.partition(",")[0].lstrip(">=")
         return parse(low) if low[:1].isdigit() else (0,)
+
+    @cached_property
+    def keyring(self) -> Keyring:
+        """The root keys in the state and in the keystore.
+
+        Raises:
+            SourceError: The keystore can't be read.
+            KeyringError: What is there is not as Nomad writes it; RecordError as well.
+        """
+        return Keyring(self.sample.table, self.keystore)
 
     @cached_property
     def tables(self) -> dict[str, tuple[str, int]]:
