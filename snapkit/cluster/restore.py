@@ -43,7 +43,7 @@ from snapkit.format.age import Identity
 from snapkit.format.archive import Member, Progress, Source
 from snapkit.state.chain import canonical, digest
 from snapkit.state.compare import Changes
-from snapkit.state.page import AMBER, GREEN, RED, escaped, page, plain, table
+from snapkit.state.page import AMBER, GREEN, RED, escaped, label, page, plain, table
 from snapkit.state.report import Finding, Report
 from snapkit.state.snapshot import Snapshot, open_snapshot
 from snapkit.state.verify import verify
@@ -221,15 +221,15 @@ class Plan:
         colours = {"comes back": GREEN, "goes away": RED, "changes": AMBER}
         rows = [
             [
-                f'<b style="color:{colours[e.happens]};white-space:nowrap">{e.happens}</b>',
-                escaped(e.table),
+                label(e.happens, colours[e.happens]),
+                label(e.table),
                 escaped("/".join(e.key)) + (f"<br><small>{escaped(e.name)}</small>" if e.name else ""),
                 escaped(e.what),
             ]
             for e in self.effects[:most]
         ]
         parts = [f"<p><b>Restore plan {self.id[:12]}</b>: {escaped(self.summary)}</p>"]
-        parts.append(table([[escaped(name), escaped(value)] for name, value in self._facts()]))
+        parts.append(table([[label(name), escaped(value)] for name, value in self._facts()]))
         parts.append(table(rows, ("Happens", "Table", "Object", "What")) if rows else "")
         if most is not None and len(self.effects) > most:
             parts.append(f"<p>{len(self.effects) - most:,} more: table lists all</p>")
@@ -436,7 +436,7 @@ class Outcome:
             ("its newest line", self.head),
             ("state before", self.safety or "not saved"),
         ]
-        parts.append(table([[escaped(name), escaped(value)] for name, value in facts]))
+        parts.append(table([[label(name), escaped(value)] for name, value in facts]))
         parts += [part._repr_html_() for part in (self.report, self.drift) if part is not None]
         return f"<div>{''.join(parts)}</div>"
 

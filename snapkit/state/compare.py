@@ -22,7 +22,7 @@ from snapkit.format.archive import Progress, Source
 from snapkit.format.schema import TYPES, RecordType, Type, fields, table_type
 from snapkit.format.values import GoTime, Mask, to_json, unpack
 from snapkit.state.fielddiff import FieldChange, differences
-from snapkit.state.page import AMBER, BLUE, GREEN, RED, escaped, page, plain, table
+from snapkit.state.page import AMBER, BLUE, GREEN, RED, escaped, label, page, plain, table
 from snapkit.state.report import Finding
 from snapkit.state.secrets import masker
 from snapkit.state.snapshot import Meta, Snapshot, open_snapshot
@@ -537,11 +537,9 @@ class Changes:
 
     def _cells(self, item: Changed) -> list[str]:
         name = _called(item, self._mask)
-        label = escaped(_name_of(item.key)) + (f"<br><small>{escaped(name)}</small>" if name else "")
+        called = escaped(_name_of(item.key)) + (f"<br><small>{escaped(name)}</small>" if name else "")
         rows = [_field_html(row) for row in self._rows(item)]
-        colour = _COLOURS[item.change]
-        change = f'<b style="color:{colour};white-space:nowrap">{item.change}</b>'
-        return [change, f'<span style="white-space:nowrap">{escaped(item.kind.table)}</span>', label, "".join(rows)]
+        return [label(item.change, _COLOURS[item.change]), label(item.kind.table), called, "".join(rows)]
 
 
 _FIELDS = ("Table", "Key", "Path", "Change", "Before", "After", "Diff", "Noise")

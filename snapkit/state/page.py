@@ -24,6 +24,12 @@ def escaped(text: str) -> str:
     return html.escape(plain(text))
 
 
+def label(text: str, colour: str = "") -> str:
+    """A word or two as HTML that stay in one line; bold if coloured."""
+    style = f"white-space:nowrap{f';color:{colour}' if colour else ''}"
+    return f'<{"b" if colour else "span"} style="{style}">{escaped(text)}</{"b" if colour else "span"}>'
+
+
 def table(rows: Iterable[Sequence[str]], names: Sequence[str] = ()) -> str:
     """A table of cells that are HTML already."""
     head = "".join(f'<th style="{_CELL}">{name}</th>' for name in names)
