@@ -212,6 +212,11 @@ def _apply(
     except PreflightError as error:
         print_text(error.report.to_text())
         raise _stopped(error.errors) from error
+    except KeyboardInterrupt:
+        if log.exists():
+            advice = f"`snapkit restore --resume {log}` goes on, or takes it back with --rollback"
+            print(f"snapkit: {one_line(advice)}", file=sys.stderr)
+        raise
     _show_outcome(outcome, json_)
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import signal
 import subprocess
 import termios
 from collections.abc import Iterator
@@ -265,6 +266,27 @@ def test_what_is_unclear_says_how_to_go_on(friday: ServedCluster, monkeypatch: p
     assert ran.status == 2, "what was asked for is not there"
     assert "the cluster did not take the archive" in ran.err
     assert is_(friday, FRIDAY)
+
+
+def test_ctrl_c_says_how_to_go_on(friday: ServedCluster, tmp_path: Path) -> None:
+    friday.faults = Faults(delay=1.0)
+    line = command("restore", THURSDAY, "--confirm", CONFIRM, "--journal", "j.jsonl", "--patience", 0)
+    with subprocess.Popen(
+        line, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as running:
+        journal = tmp_path / "j.jsonl"
+        while not (journal.exists() and b"preflight" in journal.read_bytes().partition(b"\n")[2]):
+            assert running.poll() is None
+        running.send_signal(signal.SIGINT)
+        out, err = running.communicate(timeout=60)
+    assert (running.returncode, out) == (130, "")
+    assert err.splitlines() == [
+        "snapkit: `snapkit restore --resume j.jsonl` goes on, or takes it back with --rollback",
+        "snapkit: interrupted",
+    ]
+    friday.faults = Faults()
+    assert restore("--resume", "j.jsonl").status == 0
+    assert is_(friday, THURSDAY)
 
 
 @pytest.mark.parametrize(
