@@ -17,6 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
+import pyrage
 import pytest
 
 import snapkit
@@ -781,6 +782,22 @@ def test_another_token_takes_over_where_the_callers_is_gone(tmp_path: Path) -> N
     told = (tmp_path / "j").read_text()
     assert secret not in told
     assert glass not in told
+
+
+def test_an_archive_that_is_encrypted_is_restored_too(runs: Runs, tmp_path: Path) -> None:
+    key = pyrage.x25519.Identity.generate()
+    sealed = tmp_path / "thursday.snap.age"
+    sealed.write_bytes(pyrage.encrypt(THURSDAY.read_bytes(), [key.to_public()]))
+    with pytest.raises(SourceError):
+        plan(runs.client, sealed)
+    planned = plan(runs.client, sealed, identity=str(key))
+    assert planned.effects == runs.plan.effects
+    error = RestoreUnclearError("cut", "x")
+    outcome = runs.apply(sealed, plan=planned, identity=str(key), client=failing(runs, error, True))
+    assert (outcome.status, outcome.ok) == ("restored", True)
+    assert runs.is_thursday()
+    assert str(key) not in runs.journal.read_text()
+    assert runs.resume(rollback=True, confirm=CONFIRM).status == "rolled back"
 
 
 # -- rollback and resume
