@@ -520,6 +520,32 @@ def test_without_a_state_there_is_nothing_to_plan(friday: ServedCluster) -> None
         plan(client_of(friday), THURSDAY.read_bytes()[:-100])
 
 
+MATRIX = ["v0.12.12/tuesday", "v1.4.14/tuesday", "v1.8.4/tuesday", "v2.0.5/friday", "every-table/every-table"]
+
+
+@pytest.mark.parametrize(("live", "wanted"), [*zip(MATRIX, MATRIX[1:] + MATRIX[:1], strict=True)])
+def test_any_archive_into_any_cluster_can_be_planned(live: str, wanted: str, tmp_path: Path) -> None:
+    with serving(path_of(live)) as cluster, snapkit.open(path_of(live)) as now, snapkit.open(path_of(wanted)) as then:
+        planned = plan(client_of(cluster), path_of(wanted))
+        for happens, here, there in (("goes away", now, then), ("comes back", then, now)):
+            keys = {
+                (table, tuple(map(str, key)))
+                for table in looking.DECIDED
+                for key in here.records(table).keys() - there.records(table).keys()
+            }
+            told = {(e.table, e.key) for e in planned.effects if e.happens == happens}
+            assert told <= keys
+            assert {table for table, _ in keys - told} <= {"jobs"}, "but for jobs that others started"
+        planned.save(tmp_path / "plan.json")
+    assert Plan.load(tmp_path / "plan.json") == planned
+
+
+def test_where_a_cluster_has_no_id_the_plans_own_is_typed() -> None:
+    with serving(built(damage.without("cluster_metadata"))) as cluster:
+        planned = plan(client_of(cluster), THURSDAY)
+    assert planned.confirmation == planned.id[:8]
+
+
 # -- apply
 
 
