@@ -78,7 +78,9 @@ def test_plan_then_apply_then_roll_back(friday: ServedCluster, tmp_path: Path) -
     assert (tmp_path / "j-before.snap").read_bytes() == FRIDAY.read_bytes()
     (head,) = re.findall("its newest line ([0-9a-f]{64})", ran.out)
     assert {e.who for e in read("j.jsonl", anchor=head)} == {"ann@desk"}
-    assert restore("--resume", "j.jsonl").status == 0
+    assert restore("--resume", "j.jsonl", "-o", "review.html").status == 0
+    assert "ann@desk" in (tmp_path / "review.html").read_text()
+    assert "is there already" in failed(restore("--resume", "j.jsonl", "-o", "review.html"))
     assert "is missing" in failed(restore("--resume", "j.jsonl", "--rollback"))
     assert is_(friday, THURSDAY)
     back = restore("--resume", "j.jsonl", "--rollback", "--confirm", CONFIRM)
@@ -296,7 +298,7 @@ def test_ctrl_c_says_how_to_go_on(friday: ServedCluster, tmp_path: Path) -> None
         (["a", "--plan", "--apply", "p"], "--apply: does not go with --plan"),
         (["a", "--plan", "--resume", "j"], "--plan: does not go with --resume"),
         (["a", "--rollback"], "--rollback: needs --resume"),
-        (["a", "-o", "p"], "--output: needs --plan"),
+        (["a", "-o", "p"], "--output: needs --plan or --resume"),
         (["--resume", "missing.jsonl"], "missing.jsonl: can't be written"),
         (["missing.snap", "--plan"], "missing.snap"),
         (["missing.snap", "--apply", "missing.json", "--confirm", "x"], "missing.json: can't be read"),
