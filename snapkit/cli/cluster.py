@@ -71,7 +71,8 @@ def restore(
         typer.Option(help="The first eight characters of the live ClusterID, as --plan tells.", metavar="XXXXXXXX"),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="With --plan: write it to a file, for --apply.")
+        Path | None,
+        typer.Option("--output", "-o", help="The plan, for --apply; with --resume the journal, as a page."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace that file.")] = False,
     journal: Annotated[
@@ -106,17 +107,19 @@ def restore(
     options: dict[str, Any] = {"keystore": keystore, "identity": identity}
     options["token_after"] = os.environ.get("SNAPKIT_TOKEN_AFTER") or None
     running = {**options, "who": who, "patience": patience}
+    if output is not None:
+        require_free([output], overwrite)
     if resume_ is not None:
         src = source_of(file) if file is not None else None
-        _resume(client, resume_, {**running, "src": src, "rollback": rollback, "confirm": confirm}, json_)
+        _resume(
+            client, resume_, {**running, "src": src, "rollback": rollback, "confirm": confirm}, output, overwrite, json_
+        )
         return
     assert file is not None
     unattended = confirm is not None or not sys.stdin.isatty() or file == "-"
     if not plan_ and confirm is None and unattended:
         advice = "add --confirm with the first eight characters of the live ClusterID: --plan tells them"
         raise SnapshotError("is not confirmed", f"the restore into {client.address}", advice)
-    if output is not None:
-        require_free([output], overwrite)
     log = journal if journal is not None else Path(f"restore-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.jsonl")
     with _held(file) as source:
         planned = _plan(client, source(), apply_, {**options, "folder": (safety or log).parent})
@@ -142,8 +145,8 @@ def _require_one_way(given: dict[str, bool], file: str | None, rollback: bool, o
         raise SnapshotError("is missing", "FILE", "name an archive, or --resume JOURNAL")
     if rollback and not given["--resume"]:
         raise SnapshotError("needs --resume", "--rollback", "name the journal of the restore to take back")
-    if output is not None and not given["--plan"]:
-        raise SnapshotError("needs --plan", "--output", "add --plan")
+    if output is not None and not (given["--plan"] or given["--resume"]):
+        raise SnapshotError("needs --plan or --resume", "--output", "add one of them")
 
 
 @contextmanager
@@ -212,11 +215,19 @@ def _apply(
     except PreflightError as error:
         print_text(error.report.to_text())
         raise _stopped(error.errors) from error
+    except KeyboardInterrupt:
+        if log.exists():
+            advice = f"`snapkit restore --resume {log}` goes on, or takes it back with --rollback"
+            print(f"snapkit: {one_line(advice)}", file=sys.stderr)
+        raise
     _show_outcome(outcome, json_)
 
 
-def _resume(client: Client, path: Path, options: dict[str, Any], json_: bool) -> None:
-    from snapkit.cluster.restore import PreflightError, resume
+def _resume(
+    client: Client, path: Path, options: dict[str, Any], output: Path | None, overwrite: bool, json_: bool
+) -> None:
+    from snapkit.cluster.restore import PreflightError, journal_html, resume
+    from snapkit.files import atomic
 
     try:
         with progress_bar(f"Going on with {path}") as progress:
@@ -224,6 +235,10 @@ def _resume(client: Client, path: Path, options: dict[str, Any], json_: bool) ->
     except PreflightError as error:
         print_text(error.report.to_text())
         raise _stopped(error.errors) from error
+    finally:
+        if output is not None:  # whatever came of it
+            with atomic(output, overwrite) as file:
+                file.write(journal_html(path).encode("ascii"))
     _show_outcome(outcome, json_)
 
 

@@ -500,7 +500,8 @@ def look(
 
 def _ask_cluster(client: Client, view: View) -> None:
     try:
-        view.leader = bool(client.leader())
+        # Asked of this server first: where it knows none, each consistent read would wait for one for seconds.
+        view.leader = bool(client.get("/v1/status/leader", stale=True).value) and bool(client.leader())
         if not view.leader:
             view.say("preflight.leader", client.address, "there is no leader")
     except NoLeaderError:
@@ -535,7 +536,7 @@ def _ask_servers(client: Client, view: View) -> None:
     except (ClusterError, AttributeError) as error:
         view.say("preflight.untold", client.address, f"which servers there are, and of which release ({error})")
     try:
-        view.peers = len(client.peers())
+        view.peers = len(client.get("/v1/status/peers", stale=stale).value)
         view.regions = [str(region) for region in client.get("/v1/regions", stale=stale).value]
         if len(view.regions) > 1:
             config = client.get("/v1/agent/self").value.get("config") or {}
@@ -546,7 +547,6 @@ def _ask_servers(client: Client, view: View) -> None:
 
 def _ask_token(client: Client, view: View) -> None:
     try:
-        # Without a leader each read would wait for one in vain.
         view.token = client.get("/v1/acl/token/self", stale=not view.leader).value
     except NoLeaderError:
         view.say("preflight.untold", client.address, "whether the token may restore: there is no leader to ask")

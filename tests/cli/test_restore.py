@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import signal
 import subprocess
 import termios
 from collections.abc import Iterator
@@ -77,7 +78,9 @@ def test_plan_then_apply_then_roll_back(friday: ServedCluster, tmp_path: Path) -
     assert (tmp_path / "j-before.snap").read_bytes() == FRIDAY.read_bytes()
     (head,) = re.findall("its newest line ([0-9a-f]{64})", ran.out)
     assert {e.who for e in read("j.jsonl", anchor=head)} == {"ann@desk"}
-    assert restore("--resume", "j.jsonl").status == 0
+    assert restore("--resume", "j.jsonl", "-o", "review.html").status == 0
+    assert "ann@desk" in (tmp_path / "review.html").read_text()
+    assert "is there already" in failed(restore("--resume", "j.jsonl", "-o", "review.html"))
     assert "is missing" in failed(restore("--resume", "j.jsonl", "--rollback"))
     assert is_(friday, THURSDAY)
     back = restore("--resume", "j.jsonl", "--rollback", "--confirm", CONFIRM)
@@ -267,6 +270,27 @@ def test_what_is_unclear_says_how_to_go_on(friday: ServedCluster, monkeypatch: p
     assert is_(friday, FRIDAY)
 
 
+def test_ctrl_c_says_how_to_go_on(friday: ServedCluster, tmp_path: Path) -> None:
+    friday.faults = Faults(delay=1.0)
+    line = command("restore", THURSDAY, "--confirm", CONFIRM, "--journal", "j.jsonl", "--patience", 0)
+    with subprocess.Popen(
+        line, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as running:
+        journal = tmp_path / "j.jsonl"
+        while not (journal.exists() and b"preflight" in journal.read_bytes().partition(b"\n")[2]):
+            assert running.poll() is None
+        running.send_signal(signal.SIGINT)
+        out, err = running.communicate(timeout=60)
+    assert (running.returncode, out) == (130, "")
+    assert err.splitlines() == [
+        "snapkit: `snapkit restore --resume j.jsonl` goes on, or takes it back with --rollback",
+        "snapkit: interrupted",
+    ]
+    friday.faults = Faults()
+    assert restore("--resume", "j.jsonl").status == 0
+    assert is_(friday, THURSDAY)
+
+
 @pytest.mark.parametrize(
     ("options", "hint"),
     [
@@ -274,7 +298,7 @@ def test_what_is_unclear_says_how_to_go_on(friday: ServedCluster, monkeypatch: p
         (["a", "--plan", "--apply", "p"], "--apply: does not go with --plan"),
         (["a", "--plan", "--resume", "j"], "--plan: does not go with --resume"),
         (["a", "--rollback"], "--rollback: needs --resume"),
-        (["a", "-o", "p"], "--output: needs --plan"),
+        (["a", "-o", "p"], "--output: needs --plan or --resume"),
         (["--resume", "missing.jsonl"], "missing.jsonl: can't be written"),
         (["missing.snap", "--plan"], "missing.snap"),
         (["missing.snap", "--apply", "missing.json", "--confirm", "x"], "missing.json: can't be read"),

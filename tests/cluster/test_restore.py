@@ -17,6 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
+import pyrage
 import pytest
 
 import snapkit
@@ -519,6 +520,32 @@ def test_without_a_state_there_is_nothing_to_plan(friday: ServedCluster) -> None
         plan(client_of(friday), THURSDAY.read_bytes()[:-100])
 
 
+MATRIX = ["v0.12.12/tuesday", "v1.4.14/tuesday", "v1.8.4/tuesday", "v2.0.5/friday", "every-table/every-table"]
+
+
+@pytest.mark.parametrize(("live", "wanted"), [*zip(MATRIX, MATRIX[1:] + MATRIX[:1], strict=True)])
+def test_any_archive_into_any_cluster_can_be_planned(live: str, wanted: str, tmp_path: Path) -> None:
+    with serving(path_of(live)) as cluster, snapkit.open(path_of(live)) as now, snapkit.open(path_of(wanted)) as then:
+        planned = plan(client_of(cluster), path_of(wanted))
+        for happens, here, there in (("goes away", now, then), ("comes back", then, now)):
+            keys = {
+                (table, tuple(map(str, key)))
+                for table in looking.DECIDED
+                for key in here.records(table).keys() - there.records(table).keys()
+            }
+            told = {(e.table, e.key) for e in planned.effects if e.happens == happens}
+            assert told <= keys
+            assert {table for table, _ in keys - told} <= {"jobs"}, "but for jobs that others started"
+        planned.save(tmp_path / "plan.json")
+    assert Plan.load(tmp_path / "plan.json") == planned
+
+
+def test_where_a_cluster_has_no_id_the_plans_own_is_typed() -> None:
+    with serving(built(damage.without("cluster_metadata"))) as cluster:
+        planned = plan(client_of(cluster), THURSDAY)
+    assert planned.confirmation == planned.id[:8]
+
+
 # -- apply
 
 
@@ -781,6 +808,22 @@ def test_another_token_takes_over_where_the_callers_is_gone(tmp_path: Path) -> N
     told = (tmp_path / "j").read_text()
     assert secret not in told
     assert glass not in told
+
+
+def test_an_archive_that_is_encrypted_is_restored_too(runs: Runs, tmp_path: Path) -> None:
+    key = pyrage.x25519.Identity.generate()
+    sealed = tmp_path / "thursday.snap.age"
+    sealed.write_bytes(pyrage.encrypt(THURSDAY.read_bytes(), [key.to_public()]))
+    with pytest.raises(SourceError):
+        plan(runs.client, sealed)
+    planned = plan(runs.client, sealed, identity=str(key))
+    assert planned.effects == runs.plan.effects
+    error = RestoreUnclearError("cut", "x")
+    outcome = runs.apply(sealed, plan=planned, identity=str(key), client=failing(runs, error, True))
+    assert (outcome.status, outcome.ok) == ("restored", True)
+    assert runs.is_thursday()
+    assert str(key) not in runs.journal.read_text()
+    assert runs.resume(rollback=True, confirm=CONFIRM).status == "rolled back"
 
 
 # -- rollback and resume
