@@ -157,8 +157,12 @@ def test_saved_encrypted_and_restored(served: ServedCluster, key: Path, tmp_path
     told = json.loads(fine("save", tmp_path, "--encrypt-to", TO_ME, "--json"))
     assert told["Path"].endswith(".snap.age")
     assert (told["Encrypted"], told["Size"]) == (True, Path(told["Path"]).stat().st_size)
-    assert "took" in fine("restore", path, "--identity", key, "--confirm", served.address)
-    assert "give the identity" in failed(run("restore", path, "--confirm", served.address))
+    with snapkit.Client(served.address, token=served.token).snapshot() as live:
+        confirm = ["--confirm", str(live.meta.cluster_id)[:8]]
+    journal = ["--journal", tmp_path / "restore.jsonl", "--patience", "5"]
+    ran = run("restore", path, "--identity", key, *confirm, *journal)
+    assert (ran.status, "has the archive's state" in ran.out) == (0, True), ran
+    assert "give the identity" in failed(run("restore", path, *confirm, "--journal", tmp_path / "other.jsonl"))
 
 
 def test_a_recipient_that_is_none_is_one_line(served: ServedCluster, tmp_path: Path) -> None:
