@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 import hashlib
 import io
 import sys
@@ -332,7 +333,7 @@ def test_a_level_that_needs_no_records_decodes_none(monkeypatch: pytest.MonkeyPa
         verify(FRIDAY, level="records")
 
 
-def test_threads_take_turns_as_before_once_it_is_done() -> None:
+def test_threads_and_the_collector_are_as_before_once_it_is_done() -> None:
     before = sys.getswitchinterval()
     with ThreadPoolExecutor(4) as pool:
         assert all(report.ok for report in pool.map(verify, [FRIDAY] * 12))
@@ -340,6 +341,7 @@ def test_threads_take_turns_as_before_once_it_is_done() -> None:
     with pytest.raises(snapkit.SnapshotError):
         verify(ROOT / "nothing here")
     assert sys.getswitchinterval() == before
+    assert gc.isenabled()
 
 
 EXTENSION = b"\xc7\x03\xff\1\2\3"  # a timestamp of three bytes, which msgpack does not have

@@ -140,6 +140,8 @@ class Decoding:
                 self._tell("state.text", kind, number, _not_utf8(value, kind))
             else:
                 self._refuse(kind, number, error)
+        finally:
+            error.__traceback__ = None  # or it and this frame would hold each other, and the record
         return table.readable(record)
 
     def _refuse(self, kind: RecordType, number: int, error: Exception) -> None:
