@@ -52,10 +52,10 @@ from pathlib import Path
 import snapkit
 from snapkit.jupyter.wizard import RestoreWizard
 
-cluster = snapkit.serve("../data/v2.0.5/friday.snap")
+cluster = snapkit.serve("data/v2.0.5/friday.snap")
 client = snapkit.Client(cluster.address, token=cluster.token)
-folder = Path(tempfile.mkdtemp(dir=".."))
-RestoreWizard(client, "../data/v2.0.5/thursday.snap", folder / "restore.journal", patience=5)
+folder = Path(tempfile.mkdtemp(dir="."))
+RestoreWizard(client, "data/v2.0.5/thursday.snap", folder / "restore.journal", patience=5)
 """
 
 
@@ -71,7 +71,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         path.write_text(json.dumps(notebook))
     kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
     cells = [nbformat.v4.new_code_cell(WIZARD)]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), notebooks / "wizard.ipynb")
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), folder / "wizard.ipynb")
     with closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -169,7 +169,7 @@ def test_a_person_restores_with_the_wizard(lab: str, browser) -> None:
     page = context.new_page()
     errors: list[str] = []
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    page.goto(f"{lab}/lab/workspaces/wizard/tree/notebooks/wizard.ipynb?token={TOKEN}&reset")
+    page.goto(f"{lab}/lab/workspaces/wizard/tree/wizard.ipynb?token={TOKEN}&reset")
     wait_until_idle(page)
     run_all(page)
     output = page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-OutputArea-output")
