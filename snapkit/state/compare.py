@@ -23,7 +23,7 @@ from snapkit.format.schema import TYPES, RecordType, Type, fields, table_type
 from snapkit.format.values import GoTime, Mask, to_json, unpack
 from snapkit.state.fielddiff import FieldChange, differences
 from snapkit.state.page import AMBER, BLUE, GREEN, RED, escaped, label, page, plain, table
-from snapkit.state.report import Finding
+from snapkit.state.report import Finding, findings_frame
 from snapkit.state.secrets import masker
 from snapkit.state.snapshot import Meta, Snapshot, open_snapshot
 
@@ -332,8 +332,7 @@ class Changes:
         Returns:
             Check, Severity, Place, Message, Advice (all str).
         """
-        rows = [(f.check, f.severity, f.place, f.message, f.advice) for f in self.found]
-        return pd.DataFrame(rows, columns=["Check", "Severity", "Place", "Message", "Advice"], dtype="str")
+        return findings_frame(self.found)
 
     @cached_property
     def _summary(self) -> pd.DataFrame:

@@ -55,6 +55,12 @@ class Finding:
         return plain(f"{parts}; {self.advice}" if self.advice else parts)
 
 
+def findings_frame(found: Iterable[Finding]) -> pd.DataFrame:
+    """Findings as a table: Check, Severity, Place, Message, Advice (all str)."""
+    rows = [(f.check, f.severity, f.place, f.message, f.advice) for f in found]
+    return pd.DataFrame(rows, columns=["Check", "Severity", "Place", "Message", "Advice"], dtype="str")
+
+
 class Unread(NamedTuple):
     """A source that there was nothing to read of, and why."""
 
@@ -103,8 +109,7 @@ class Report:
         Returns:
             Check, Severity, Place, Message, Advice (all str).
         """
-        rows = [(f.check, f.severity, f.place, f.message, f.advice) for f in self.found]
-        return pd.DataFrame(rows, columns=["Check", "Severity", "Place", "Message", "Advice"], dtype="str")
+        return findings_frame(self.found)
 
     @property
     def summary(self) -> str:
