@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -25,6 +26,14 @@ def binary() -> str:
     if not found:
         pytest.skip("no nomad binary: name one by NOMAD_BIN")
     return found
+
+
+def release() -> tuple[int, ...]:
+    """The binary's release, such as (2, 0, 5)."""
+    told = subprocess.run([binary(), "version"], capture_output=True, text=True, check=True).stdout
+    found = re.search(r"v(\d+)\.(\d+)\.(\d+)", told)
+    assert found is not None
+    return tuple(map(int, found.groups()))
 
 
 @dataclass

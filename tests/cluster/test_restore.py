@@ -45,11 +45,12 @@ from snapkit.cluster.restore import (
 )
 from snapkit.cluster.server import Faults, ServedCluster
 from snapkit.errors import NotInSnapshotError, SourceError, TargetExistsError
+from snapkit.state.rebuild import rebuild
 from snapkit.state.report import Report
 from tests import damage
 
 from ..conftest import DATA, ROOT, path_of
-from .servers import binary, bootstrap, servers
+from .servers import binary, bootstrap, release, servers
 
 THURSDAY, FRIDAY = path_of("v2.0.5/thursday"), path_of("v2.0.5/friday")
 MONDAY_1_8, TUESDAY_1_8 = path_of("v1.8.4/monday"), path_of("v1.8.4/tuesday")
@@ -1286,6 +1287,46 @@ def test_a_lost_keyring_on_a_real_server_is_named_and_found(tmp_path: Path) -> N
         assert outcome.report is not None
         assert not outcome.ok
         assert found(outcome.report, "check.variable") or "check.leader" in errors(outcome.report)
+
+
+@pytest.mark.nomad
+def test_the_whole_runbook_on_an_older_real_server(tmp_path: Path) -> None:
+    """Before 1.9 the keyring is on disk alone: what that means for variables is said, and accepted here."""
+    if release() >= (1, 9):
+        pytest.skip("NOMAD_BIN is no release before 1.9")
+    with servers(tmp_path, 1) as (server,):
+        first = Client(server.address, token=bootstrap(server.address))
+        assert "target.unknown-type" in errors(preflight(first, FRIDAY)), "2.0.5's archive would kill it"
+        secret = secret_of(MONDAY_1_8)
+        options: dict[str, Any] = {"accept": ["preflight.key-missing"], "patience": 5}
+        planned = plan(first, MONDAY_1_8, token_after=secret)
+        apply(
+            first, planned, MONDAY_1_8, journal=tmp_path / "monday", confirm=planned.confirmation, token_after=secret,
+            **options,
+        )  # fmt: skip
+        client = Client(server.address, token=secret)
+        tuesday = plan(client, TUESDAY_1_8)
+        outcome = apply(client, tuesday, TUESDAY_1_8, journal=tmp_path / "j", confirm=tuesday.confirmation, **options)
+        assert outcome.status == "restored"
+        assert outcome.report is not None
+        assert {"check.variable"} >= set(errors(outcome.report)), outcome.report.to_text()
+        assert "web" in [job["ID"] for job in client.jobs()]
+        back = rollback(client, tmp_path / "j", confirm=tuesday.confirmation, patience=5)
+        assert back.status == "rolled back"
+
+
+@pytest.mark.nomad
+def test_a_real_server_takes_an_archive_of_a_servers_own_copy(tmp_path: Path) -> None:
+    folder = DATA / ("v1.8.4" if release() < (1, 9) else "v2.0.5") / "raft-snapshots"
+    with snapkit.open(folder) as copy:
+        rebuild(copy, tmp_path / "copy.snap")
+        jobs = set(copy.jobs.index)
+        tokens = copy.table("acl_tokens", ["SecretID", "Type"], reveal=True)
+    secret = str(tokens["SecretID"][tokens["Type"] == "management"].iloc[0])
+    with servers(tmp_path, 1) as (server,):
+        Client(server.address, token=bootstrap(server.address)).restore(tmp_path / "copy.snap")
+        client = Client(server.address, token=secret)
+        until(lambda: {(job["Namespace"], job["ID"]) for job in client.jobs()} >= jobs)
 
 
 @pytest.mark.nomad
