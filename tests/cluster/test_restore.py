@@ -49,11 +49,12 @@ from snapkit.state.rebuild import rebuild
 from snapkit.state.report import Report
 from tests import damage
 
-from ..conftest import DATA, ROOT, path_of
+from ..conftest import DATA, ORACLES, ROOT, path_of
 from .servers import binary, bootstrap, release, servers
 
 THURSDAY, FRIDAY = path_of("v2.0.5/thursday"), path_of("v2.0.5/friday")
 MONDAY_1_8, TUESDAY_1_8 = path_of("v1.8.4/monday"), path_of("v1.8.4/tuesday")
+RUNBOOK = ORACLES / "runbook.json"  # what came of it on a real 2.0.5
 KEYSTORE_1_8 = DATA / "v1.8.4" / "keystore"
 CONFIRM = "f806eeae"  # of the week's cluster
 CLIENT1 = "21d5be79-1724-f554-87cb-3dcd9450b451"
@@ -1137,31 +1138,47 @@ def test_the_whole_runbook_on_a_real_server(tmp_path: Path) -> None:
         with pytest.raises(PermissionDeniedError):
             first.self_token()
 
-        thursday = plan(client, THURSDAY)
-        changes = {(e.table, "/".join(e.key), e.happens) for e in thursday.effects}
-        assert {
-            ("jobs", "shop/web", "changes"),
-            ("jobs", "payments/payments", "comes back"),
-            ("variables", "payments/psp/credentials", "comes back"),
-        } <= changes
-        assert plan(client, THURSDAY).id == thursday.id, "nothing that a server does by itself changes it"
-        journal = tmp_path / "thursday.jsonl"
-        with pytest.raises(ConfirmationError):
-            apply(client, thursday, THURSDAY, journal=journal, confirm="y")
-        options: dict[str, Any] = {"journal": journal, "confirm": thursday.confirmation, "patience": 20}
-        outcome = apply(client, thursday, THURSDAY, **options)
-        assert (outcome.status, outcome.ok) == ("restored", True), outcome.report and outcome.report.to_text()
-        assert client.get("/v1/var/psp/credentials", namespace="payments").value["Items"]
-        assert client.get("/v1/job/payments", namespace="payments").value["ID"] == "payments"
-
-        back = rollback(client, journal, confirm=thursday.confirmation, patience=20)
-        assert (back.status, back.ok) == ("rolled back", True), back.report and back.report.to_text()
-        assert "payments" not in [job["ID"] for job in client.jobs()]
+        came = runbook(client, tmp_path)
         with client.snapshot() as live:
-            with pytest.raises(NotInSnapshotError):
-                live.get("variables", "payments", "psp/credentials")
             assert (live.meta.index or 0) > 200
-        assert read(journal, anchor=back.head)[-1].about["status"] == "rolled back"
+    if os.environ.get("SNAPKIT_VERDICTS") == "record":
+        RUNBOOK.write_text(json.dumps(came, indent=1) + "\n", encoding="utf-8")
+    assert came == json.loads(RUNBOOK.read_text(encoding="utf-8"))
+
+
+def runbook(client: Client, folder: Path) -> dict[str, Any]:
+    """Thursday into a cluster that is Friday, and back: what was said and what came of it."""
+    thursday = plan(client, THURSDAY)
+    effects = [[e.table, "/".join(e.key), e.happens] for e in thursday.effects]
+    assert ["jobs", "payments/payments", "comes back"] in effects
+    assert ["variables", "payments/psp/credentials", "comes back"] in effects
+    assert plan(client, THURSDAY).id == thursday.id, "nothing that a server does by itself changes it"
+    journal = folder / "thursday.jsonl"
+    with pytest.raises(ConfirmationError):
+        apply(client, thursday, THURSDAY, journal=journal, confirm="y")
+    options: dict[str, Any] = {"journal": journal, "confirm": thursday.confirmation, "patience": 20}
+    outcome = apply(client, thursday, THURSDAY, **options)
+    assert (outcome.status, outcome.ok) == ("restored", True), outcome.report and outcome.report.to_text()
+    items = client.get("/v1/var/psp/credentials", namespace="payments").value["Items"]
+    jobs = sorted(job["ID"] for job in client.jobs() if "/periodic-" not in job["ID"])
+    back = rollback(client, journal, confirm=thursday.confirmation, patience=20)
+    assert (back.status, back.ok) == ("rolled back", True), back.report and back.report.to_text()
+    assert "payments" not in [job["ID"] for job in client.jobs()]
+    with client.snapshot() as live, pytest.raises(NotInSnapshotError):
+        live.get("variables", "payments", "psp/credentials")
+    assert read(journal, anchor=back.head)[-1].about["status"] == "rolled back"
+    return {
+        "effects": effects,
+        "errors": [finding.check for finding in thursday.errors()],
+        "restored": {"jobs": jobs, "items": sorted(items)},
+        "steps": [f"{entry.step} {entry.event}" for entry in read(journal)],
+    }
+
+
+def test_the_served_cluster_goes_through_the_runbook_as_a_real_server_did(
+    friday: ServedCluster, tmp_path: Path
+) -> None:
+    assert runbook(client_of(friday), tmp_path) == json.loads(RUNBOOK.read_text(encoding="utf-8"))
 
 
 @contextmanager
