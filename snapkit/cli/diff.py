@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from snapkit.cli.app import app
-from snapkit.cli.inputs import FILE, Identity, Json, Reveal, progress_bar, require_free, source_of
-from snapkit.cli.output import json_text, note_oddities, one_line, print_text, show_frame
+from snapkit.cli.inputs import FILE, Identity, Json, Reveal, opened, require_free
+from snapkit.cli.output import json_text, one_line, print_text, show_frame
 from snapkit.errors import SnapshotError
 
 if TYPE_CHECKING:
@@ -54,8 +54,8 @@ def diff(
     if output is not None:
         require_free([output], overwrite)
     with ExitStack() as stack:
-        before = stack.enter_context(_opened(a, identity))
-        after = stack.enter_context(_live(stale) if b is None else _opened(b, identity))
+        before = stack.enter_context(opened(a, identity))
+        after = stack.enter_context(_live(stale) if b is None else opened(b, identity))
         changes = compare(before, after, tables=table, noise=noise, reveal=reveal)
     if summary and form == "text":
         show_frame(changes.summary, False, 0, everything=True)
@@ -81,15 +81,6 @@ def _write(text: str, changes: Changes, output: Path | None, overwrite: bool) ->
     with atomic(output, overwrite) as file:
         file.write(text.encode("utf-8", "replace"))
     print_text(f"{one_line(str(output))}: {changes.headline}\n")
-
-
-def _opened(file: str, identity: str | None) -> Snapshot:
-    from snapkit.state.snapshot import open_snapshot
-
-    with progress_bar(f"Reading {file}") as progress:
-        snapshot = open_snapshot(source_of(file), progress=progress, identity=identity)
-    note_oddities(snapshot.archive)
-    return snapshot
 
 
 def _live(stale: bool) -> Snapshot:

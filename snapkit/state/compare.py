@@ -388,6 +388,24 @@ class Changes:
         """
         return self._fields_frame.copy()
 
+    @cached_property
+    def _submitted(self) -> dict[tuple[Any, ...], dict[str, Any]]:
+        """The rows of `sources`, by key: a diff takes long, and all that shows changes asks for it."""
+        rows = {}
+        for source in self._sources:
+            diff = source.diff
+            lines = diff.splitlines()
+            rows[source.key] = {
+                "Table": "jobs",
+                "Key": source.key,
+                "Before": source.versions[0],
+                "After": source.versions[1],
+                "Added": sum(line.startswith("+") for line in lines),
+                "Removed": sum(line.startswith("-") for line in lines),
+                "Diff": diff if self._mask is None else "",
+            }
+        return rows
+
     @property
     def sources(self) -> pd.DataFrame:
         """What people submitted (the job's file, and the variables given with it), of jobs with another version.
@@ -396,21 +414,7 @@ class Changes:
             Table (str; jobs), Key (object; tuples), Before and After (UInt64; versions), Added and Removed (Int64;
             lines), Diff (str; a unified diff; "" unless secrets are revealed, as what is submitted may hold some).
         """
-        rows = []
-        for source in self._sources:
-            lines = source.diff.splitlines()
-            rows.append(
-                {
-                    "Table": "jobs",
-                    "Key": source.key,
-                    "Before": source.versions[0],
-                    "After": source.versions[1],
-                    "Added": sum(line.startswith("+") for line in lines),
-                    "Removed": sum(line.startswith("-") for line in lines),
-                    "Diff": source.diff if self._mask is None else "",
-                }
-            )
-        frame = _frame(("Table", "Key", "Before", "After", "Added", "Removed", "Diff"), rows)
+        frame = _frame(("Table", "Key", "Before", "After", "Added", "Removed", "Diff"), list(self._submitted.values()))
         numbers = dict.fromkeys(("Before", "After"), "UInt64") | dict.fromkeys(("Added", "Removed"), "Int64")
         return frame.astype(numbers)
 
@@ -499,11 +503,10 @@ class Changes:
     def _rows(self, item: Changed) -> Iterator[dict[str, Any]]:
         """What is shown of an object: its fields, and of a job the file that it was submitted with."""
         yield from _field_rows(item, self._mask, self._noise)
-        for row in self.sources.to_dict("records") if item.kind.table == "jobs" else ():
-            if row["Key"] == item.key:
-                told = f"{row['Added']} lines added, {row['Removed']} removed; shown if secrets are revealed"
-                path = f"what was submitted (version {row['Before']} to {row['After']})"
-                yield {"Path": path, "Change": "told", "Diff": row["Diff"], "told": ["", told]}
+        if item.kind.table == "jobs" and (row := self._submitted.get(item.key)) is not None:
+            told = f"{row['Added']} lines added, {row['Removed']} removed; shown if secrets are revealed"
+            path = f"what was submitted (version {row['Before']} to {row['After']})"
+            yield {"Path": path, "Change": "told", "Diff": row["Diff"], "told": ["", told]}
 
     def to_html(self) -> str:
         """As a page by itself that loads nothing: for people who have no Jupyter."""

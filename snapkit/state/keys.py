@@ -13,7 +13,7 @@ from snapkit.errors import RecordError
 from snapkit.format.schema import RecordType
 from snapkit.format.values import Buffer, text, unpack
 
-#: Of a record in msgpack, its key fields as a tuple; of one field, the value by itself.
+#: What msgspec raises: not of that shape, not UTF-8, nested too deep.
 _ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
