@@ -532,16 +532,25 @@ class Changes:
                 ("Table", "Added", "Removed", "Changed", "Only older"),
             )
         if self._objects:
-            rows = (self._cells(item) for item in islice(self._objects, most))
+            rows = islice(self.cells(), most)
             yield f'<div style="overflow-wrap:anywhere">{table(rows, ("Change", "Table", "Object", "What"))}</div>'
         if most is not None and len(self._objects) > most:
             yield f"<p>{len(self._objects) - most:,} more: objects and fields list all</p>"
 
-    def _cells(self, item: Changed) -> list[str]:
-        name = _called(item, self._mask)
-        called = escaped(_name_of(item.key)) + (f"<br><small>{escaped(name)}</small>" if name else "")
-        rows = [_field_html(row) for row in self._rows(item)]
-        return [label(item.change, _COLOURS[item.change]), label(item.kind.table), called, "".join(rows)]
+    def cells(self, most: int | None = None) -> Iterator[list[str]]:
+        """A row of cells that are HTML for each object that changed: Change, Table, Object, What.
+
+        Args:
+            most: How many of an object's fields to show, and lines of a diff; What says how many more there are.
+        """
+        for item in self._objects:
+            name = _called(item, self._mask)
+            called = escaped(_name_of(item.key)) + (f"<br><small>{escaped(name)}</small>" if name else "")
+            rows = self._rows(item)
+            what = [_field_html(row, most) for row in islice(rows, most)]
+            if left := sum(1 for _ in rows):
+                what.append(f"<div>and {left:,} more fields</div>")
+            yield [label(item.change, _COLOURS[item.change]), label(item.kind.table), called, "".join(what)]
 
 
 _FIELDS = ("Table", "Key", "Path", "Change", "Before", "After", "Diff", "Noise")
@@ -676,12 +685,12 @@ def _field_lines(row: Mapping[str, Any]) -> Iterator[str]:
         yield plain(f"    {sign} {row['Path']}: {value}")
 
 
-def _field_html(row: Mapping[str, Any]) -> str:
+def _field_html(row: Mapping[str, Any], most: int | None) -> str:
     if not row["Diff"]:
         return "".join(f"<div>{escaped(line.strip())}</div>" for line in _field_lines(row))
     colours = {"+": GREEN, "-": RED, "@": BLUE}
-    lines = (
-        f'<span style="color:{colours.get(line[:1], "inherit")}">{escaped(line)}</span>'
-        for line in row["Diff"].splitlines()
-    )
+    every = row["Diff"].splitlines()
+    lines = [f'<span style="color:{colours.get(line[:1], "inherit")}">{escaped(line)}</span>' for line in every[:most]]
+    if len(every) > len(lines):
+        lines.append(f"and {len(every) - len(lines):,} more lines")
     return f'<div>{escaped(row["Path"])}:<pre style="margin:.2em 0">{"<br>".join(lines)}</pre></div>'

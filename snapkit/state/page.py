@@ -37,8 +37,8 @@ def table(rows: Iterable[Sequence[str]], names: Sequence[str] = ()) -> str:
     return f'<table style="border-collapse:collapse">{f"<thead><tr>{head}</tr></thead>" if head else ""}{body}</table>'
 
 
-def page(title: str, parts: Iterable[str]) -> str:
-    """A page of parts that are HTML already, in ASCII."""
+def page(title: str, parts: Iterable[str], style: str = "") -> str:
+    """A page of parts that are HTML already, and a style sheet of its own, in ASCII."""
     text = (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="color-scheme" content="light dark">\n'
@@ -46,7 +46,7 @@ def page(title: str, parts: Iterable[str]) -> str:
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
         f"<title>{escaped(title)}</title>\n"
         "<style>:root{color-scheme:light dark}body{font:16px/1.4 system-ui,sans-serif;margin:2em auto;"
-        f"max-width:80em;padding:0 1em}}</style>\n</head>\n<body>\n<h1>{escaped(title)}</h1>\n"
+        f"max-width:80em;padding:0 1em}}{style}</style>\n</head>\n<body>\n<h1>{escaped(title)}</h1>\n"
         + "\n".join(parts)
         + "\n</body>\n</html>\n"
     )
