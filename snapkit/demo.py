@@ -1,70 +1,109 @@
-"""The main job from end to end, told in the terminal."""
+"""The main job from end to end, told in the terminal to somebody who may never have seen Nomad."""
 
 from __future__ import annotations
 
 import tempfile
+from pathlib import Path
 
 from snapkit.cluster.client import Client
+from snapkit.cluster.recover import recover
 from snapkit.cluster.server import serve
 from snapkit.jupyter import shared
 from snapkit.state.compare import compare
+from snapkit.state.report import Report
 from snapkit.state.snapshot import Snapshot, open_snapshot
 from snapkit.state.timeline import timeline
+from snapkit.state.verify import verify
 from snapkit.state.who import who_could
+
+INTRODUCTION = """\
+Nomad runs programs ("jobs") on a group of machines (a "cluster"). All that the cluster knows can be saved into one
+file: a snapshot. Nomad can restore such a file and count what is in it; to see what it says, one has to restore it
+somewhere. snapkit reads it as it is. Here are five files of one cluster, a real one, saved on the days of one week."""
 
 
 def run() -> None:
-    """Fetch the week's Monday from the embedded cluster, check it, say what went wrong; then look into Wednesday."""
+    """A week: a backup is fetched, checked and read; then an intruder; then a slip of the hand."""
     week = shared("data") / "v2.0.5"
+    print(INTRODUCTION)
     with tempfile.TemporaryDirectory(prefix="snapkit-demo-") as folder:
+        say("Monday. Fetch a backup from the cluster, which snapkit itself plays here.")
         with serve(week / "monday.snap") as cluster:
-            print(f"1. Fetch a snapshot from a cluster: an embedded one at {cluster.address}, that is Monday's.")
             saved = Client(cluster.address, token=cluster.token).save(folder)
-        digest = "matches" if saved.digest_checked else "is missing"
-        print(f"   {saved.path.rpartition('/')[2]}: {saved.size:,} bytes; the server's Digest {digest}")
+        digest = "is the one the cluster announced" if saved.digest_checked else "was not announced"
+        print(f"   {Path(saved.path).name}: {saved.size:,} bytes; their sum {digest}")
         with open_snapshot(saved.path) as snapshot:
-            tell(snapshot)
+            tell(snapshot, verify(saved.path))
     with open_snapshot(week / "tuesday.snap") as before, open_snapshot(week / "wednesday.snap") as after:
         investigate(before, after)
-    print("\nNext: `make lab` opens the notebooks in JupyterLab (01 and 05 tell this story step by step).")
+    take_back(week / "friday.snap", week / "thursday.snap")
+    print("\nThat was the whole circle: fetched, checked, read, investigated, recovered. Nothing is left on your disk.")
+    print("Next: `make lab` opens the notebooks in JupyterLab, where you can click through all of it.")
 
 
-def tell(snapshot: Snapshot) -> None:
-    """What an archive is, what is in it, and what failed."""
-    print("\n2. Check it: its hashes, and every record to the end.")
+def say(chapter: str) -> None:
+    print(f"\n{chapter}")
+
+
+def tell(snapshot: Snapshot, report: Report) -> None:
+    """Whether an archive is whole and restorable, what is in it, and what failed."""
+    say("Is it whole? A backup that nobody checked is a hope. Each part against the sum that was saved with it:")
     for member in snapshot.archive.members:
         verdict = "matches SHA256SUMS" if member.name != "SHA256SUMS" else "holds the sums of the other two"
         print(f"   {member.name:11} {member.size:>9,} bytes  SHA-256 {member.sha256[:16]}…  {verdict}")
     meta = snapshot.meta
     print(f"   Taken {meta.created:%Y-%m-%d %H:%M:%S} UTC at Raft index {meta.index} by Nomad {meta.version_range}.")
+    print(
+        f"   And would a server take it? {len(report.checks)} checks of every record: {'yes' if report.ok else 'NO'}."
+    )
 
-    print("\n3. What is in it: the five largest tables of", len(snapshot.tables))
+    say(f"What is in it? The five largest of its {len(snapshot.tables)} tables (allocs: the copies of jobs that run):")
     for row in snapshot.tables.head(5).reset_index().itertuples():
         print(f"   {row.Table:16} {row.Count:>4} records {row.Bytes:>9,} bytes  {row.Share:>4.0%}")
 
-    print("\n4. What went wrong: the allocations that failed, and why.")
+    say("What went wrong? The copies that failed, and where (137: killed, often for want of memory):")
     for line in failed_allocations(snapshot):
         print(f"   {line}")
 
 
 def investigate(before: Snapshot, after: Snapshot) -> None:
     """What changed from one day to the next in who may do what and in what runs, when, and who could have done it."""
-    print("\n5. Two days later somebody says that the clients are slow. What changed from Tuesday to Wednesday?")
+    say("Wednesday. All machines are slow, and nobody did anything. What changed since Tuesday in rights and jobs?")
     changes = compare(before, after, tables=["acl_tokens", "acl_policies", "jobs"])
     for row in changes.objects.to_dict("records"):
         print(f"   {row['Change']:8} {row['Table']:13} {row['Name'] or '/'.join(row['Key'])}")
+    print("   Somebody made a token, and a job that runs everywhere. And the policy of those who have no token at all:")
     for line in changes.get("acl_policies", "anonymous").set_index("Path")["Diff"]["Rules"].splitlines()[1:]:
         print(f"      {line}")
 
-    print("\n6. When? A policy has no time, but its Raft index lies between two moments that are known.")
+    say("When? A policy carries no time, but its place in the cluster's log lies between two moments that are known:")
     events = timeline(before, after)
     for row in events[events["Kind"] == "acl_policy.changed"].tail(1).to_dict("records"):
         print(f"   {row['TimeEarliest']:%H:%M:%S} to {row['TimeLatest']:%H:%M:%S} UTC: {row['Message']}")
 
-    print("\n7. Who could have? The state never says who did; these tokens could have written a policy:")
+    say("Who could have? No snapshot says who did it, but it tells whose token was able to:")
     could = who_could(before, "management")
     for row in could[could["Could"] == "yes"].to_dict("records"):
         print(f"   {row['Name']} ({row['AccessorID'][:8]}): {row['Why']}")
+
+
+def take_back(now: Path, backup: Path) -> None:
+    """One job out of yesterday's backup, back into the cluster as it is now."""
+    say(
+        "Friday. By a slip of the hand the job payments is gone. A restore of Thursday's backup would undo a whole day;"
+    )
+    print("so take back this job and the secret that it needs, and leave all else alone:")
+    wanted = [("jobs", "payments", "payments"), ("variables", "payments", "psp/credentials")]
+    with serve(now) as cluster:
+        client = Client(cluster.address, token=cluster.token)
+        for row in recover(client, backup, wanted).steps.reset_index().to_dict("records"):
+            print(f"   {row['Action']:8} {row['Table']:10} {'/'.join(row['Key'])}: {row['Result']}")
+        with client.snapshot() as live, open_snapshot(backup) as then:
+            same = (
+                live.get("jobs", "payments", "payments")["TaskGroups"]
+                == then.get("jobs", "payments", "payments")["TaskGroups"]
+            )
+    print(f"   Read back from the cluster: it is {'what the backup has' if same else 'NOT what the backup has'}.")
 
 
 def failed_allocations(snapshot: Snapshot) -> list[str]:

@@ -151,6 +151,9 @@ def test_the_demo_tells_the_story() -> None:
         ("payments.ledger[0]", "client0", "crasher", "137, 137"),
         ("payments.ledger[0]", "client2", "crasher", "137, 137"),
     ]
+    assert "checks of every record: yes." in said
+    assert re.search(r"^   created? +jobs +payments/payments: written$", said, re.M)
+    assert "Read back from the cluster: it is what the backup has." in said
     assert said.splitlines()[-1].startswith("Next: `make lab` opens the notebooks")
     assert max(map(len, said.splitlines())) <= 120
 
