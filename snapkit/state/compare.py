@@ -177,7 +177,7 @@ def _compare_table(name: str, a: Snapshot, b: Snapshot) -> Iterator[Changed]:
             except RecordError as error:
                 raise error.at(f"table {name}, {_name_of(key)}") from error
             if found:
-                yield Changed(kind, key, "changed", before, after, found, tuple(_noise(name, found)))
+                yield Changed(kind, key, "changed", before, after, found, tuple(noise_of(name, found)))
     for key, packed in new.items():
         if key not in old:
             yield Changed(kind, key, "added", None, bytes(packed))
@@ -208,8 +208,8 @@ def _source(snapshot: Snapshot, key: tuple[Any, ...]) -> str | None:
     return "".join(f"{str(line).rstrip()}\n" for line in lines if line)
 
 
-def _noise(name: str, found: Sequence[FieldChange]) -> Iterator[str]:
-    """Why each change means nothing by itself; "" where it does."""
+def noise_of(name: str, found: Sequence[FieldChange]) -> Iterator[str]:
+    """Why each change of a record of a table means nothing by itself; "" where it does."""
     copied = name == "allocs" and any(change.path == "Job.Version" for change in found)
     for change in found:
         if _AGE.search(change.path):
@@ -613,7 +613,7 @@ def _field_rows(item: Changed, mask: Mask, noise: bool) -> Iterator[dict[str, An
                 "Change": change.change,
                 "Before": before,
                 "After": after,
-                "Diff": _text_diff(before, after),
+                "Diff": text_diff(before, after),
                 "Noise": reason,
                 "told": told,
             }
@@ -631,7 +631,7 @@ def _shown(packed: bytes | None, kind: RecordType, mask: Mask) -> Any:
     return None if packed is None else to_json(unpack(packed), Type("struct", struct=kind.struct), mask)
 
 
-def _text_diff(before: Any, after: Any) -> str:
+def text_diff(before: Any, after: Any) -> str:
     """A unified diff of text that people wrote in lines; "" of anything else."""
     in_lines = isinstance(before, str) and isinstance(after, str) and ("\n" in before or "\n" in after)
     return _unified(before, after) if in_lines else ""
