@@ -50,6 +50,7 @@ from snapkit.format.age import Identity, Recipient
 from snapkit.format.archive import Archive, Progress, Source
 from snapkit.format.records import Framer
 from snapkit.pipes import Consumer
+from snapkit.progress import long_work
 
 if TYPE_CHECKING:
     import requests
@@ -228,6 +229,7 @@ class Client:
 
     # -- snapshots
 
+    @long_work("Saving")
     def save(
         self,
         path: str | os.PathLike[str] | None = None,
@@ -313,12 +315,16 @@ class Client:
                 raise SourceError(f"has {size} bytes after the upload of {saved.size:,}", shown, "save it again")
         return replace(saved, path=shown)
 
-    def snapshot(self, *, stale: bool = False, key: bytes | str | None = None) -> Snapshot:
+    @long_work("Fetching the live state")
+    def snapshot(
+        self, *, stale: bool = False, key: bytes | str | None = None, progress: Progress | None = None
+    ) -> Snapshot:
         """The live state, taken now and checked as `save()` does it. Kept in a file without a name until closed.
 
         Args:
             stale: See `save()`.
             key: Of the fingerprints that stand for secrets. By default new for each process.
+            progress: See `save()`.
 
         Raises:
             SnapshotError: As `save()`.
@@ -326,9 +332,9 @@ class Client:
         from snapkit.state.snapshot import open_snapshot  # pandas, that saving and restoring need not wait for
 
         with tempfile.TemporaryFile(prefix="snapkit-") as file:
-            self._saved(file, stale, None, [])
+            self._saved(file, stale, progress, [])
             file.seek(0)
-            return open_snapshot(_Named(file, self.address).stream, key=key)
+            return open_snapshot(_Named(file, self.address).stream, key=key, progress=progress)
 
     def default_name(self, meta: Mapping[str, Any]) -> str:
         """The name for an archive of this cluster: which one, when (UTC), and at which Raft index."""
@@ -443,6 +449,7 @@ class Client:
         what = f"the archive arrived altered: its SHA-256 is {fetched.base64}, its Digest header says {announced}"
         return DigestError(what, self.address, "save it again; does a proxy stand between?")
 
+    @long_work("Restoring")
     def restore(
         self,
         src: Source,

@@ -21,6 +21,7 @@ from snapkit.errors import NotInSnapshotError, RecordError
 from snapkit.format.archive import Progress, Source
 from snapkit.format.schema import TYPES, RecordType, Type, fields, table_type
 from snapkit.format.values import GoTime, Mask, to_json, unpack
+from snapkit.progress import long_work
 from snapkit.state.fielddiff import FieldChange, differences
 from snapkit.state.page import AMBER, BLUE, GREEN, RED, escaped, label, page, plain, table
 from snapkit.state.report import Finding, findings_frame
@@ -110,6 +111,7 @@ class Sources:
         return _unified(self.before, self.after)
 
 
+@long_work("Comparing")
 def compare(
     a: Source | Snapshot,
     b: Source | Snapshot,
@@ -130,7 +132,7 @@ def compare(
             that allocations carry.
         reveal: Show secrets.
         key: Of the fingerprints that stand for secrets. By default that of a snapshot that is open already.
-        progress: Called with the bytes read so far and in all, of what is opened here.
+        progress: Called with the bytes read so far and in all, of what is opened here, then of the two states.
 
     Raises:
         NotInSnapshotError: There is no such table.
@@ -143,7 +145,7 @@ def compare(
         )
         opened = next((side.mask for side in (a, b) if isinstance(side, Snapshot)), masker())
         mask = None if reveal else masker(key) if key is not None else opened
-        objects = tuple(found for name in _tables(old, new, tables) for found in _compare_table(name, old, new))
+        objects = tuple(_compared(_tables(old, new, tables), old, new, progress))
         notes = tuple(_notes(old, new, objects))
         return Changes(old.meta, new.meta, objects, notes, tuple(_sources(old, new, objects)), noise, mask)
 
@@ -157,6 +159,14 @@ def _tables(a: Snapshot, b: Snapshot, wanted: Iterable[str] | None) -> list[str]
     for name in names:
         a.columns(name)  # so that a wrong name is an error, and not no change
     return names
+
+
+def _compared(names: Sequence[str], a: Snapshot, b: Snapshot, progress: Progress | None) -> Iterator[Changed]:
+    sizes = [sum(int(side.tables["Bytes"].get(name, 0)) for side in (a, b)) for name in names]
+    for place, name in enumerate(names, 1):
+        yield from _compare_table(name, a, b)
+        if progress is not None:
+            progress(sum(sizes[:place]), sum(sizes))
 
 
 def _compare_table(name: str, a: Snapshot, b: Snapshot) -> Iterator[Changed]:

@@ -26,6 +26,7 @@ from snapkit.format.salvage import Salvage, held
 from snapkit.format.salvage import salvage as salvage_from
 from snapkit.format.schema import TIME_TABLE, TYPES, RecordType, Type, fields, record_type, table_type, type_name
 from snapkit.format.values import Buffer, Mask, pick, split_list, to_json, unpack
+from snapkit.progress import long_work
 from snapkit.state.keyring import report as keyring_report
 from snapkit.state.keyring import unlock
 from snapkit.state.keys import keys
@@ -69,6 +70,7 @@ class Meta:
     source: str
 
 
+@long_work("Reading")
 def open_snapshot(
     source: Source,
     *,

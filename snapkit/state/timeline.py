@@ -26,9 +26,10 @@ from msgspec.structs import replace
 
 from snapkit.errors import RecordError, SnapshotError
 from snapkit.files import publish, refuse_existing, temporary_name
-from snapkit.format.archive import Source
+from snapkit.format.archive import Progress, Source
 from snapkit.format.schema import BY_TABLE, fields, index_row
 from snapkit.format.values import go_duration, go_time, pick, text
+from snapkit.progress import long_work
 from snapkit.state.clock import NANOSECONDS, NAT, Clock, keys_of, nanoseconds, plain_values, scaling_events, times
 from snapkit.state.snapshot import Snapshot, open_snapshot
 from snapkit.state.verify.records import STAMPED
@@ -74,7 +75,8 @@ class Event(msgspec.Struct, frozen=True):
         return self.kind, self.table, self.key, self.index, self.time, told
 
 
-def timeline(*sources: Source | Snapshot, clock: Clock | None = None) -> pd.DataFrame:
+@long_work("Dating")
+def timeline(*sources: Source | Snapshot, clock: Clock | None = None, progress: Progress | None = None) -> pd.DataFrame:
     """Everything that can be dated in one snapshot, or in several ones of the same cluster.
 
     With several, windows shrink by what each of them knows, and what is in one and not in the next was deleted in
@@ -83,6 +85,7 @@ def timeline(*sources: Source | Snapshot, clock: Clock | None = None) -> pd.Data
     Args:
         sources: Anything that `snapkit.open()` takes, or open snapshots, in any order.
         clock: What to date by; by default one made of them all.
+        progress: Called with the bytes read so far and in all, of what is opened here; then with steps of the work.
 
     Returns:
         Time (when, if that is known; else NaT), TimeEarliest, TimeLatest (its window; both are Time where that is
@@ -97,10 +100,12 @@ def timeline(*sources: Source | Snapshot, clock: Clock | None = None) -> pd.Data
     if not sources:
         raise SnapshotError("is of nothing", "the timeline", "name one snapshot or more")
     with ExitStack() as stack:
-        snapshots = [s if isinstance(s, Snapshot) else stack.enter_context(open_snapshot(s)) for s in sources]
+        snapshots = [
+            s if isinstance(s, Snapshot) else stack.enter_context(open_snapshot(s, progress=progress)) for s in sources
+        ]
         snapshots.sort(key=_age)
         _refuse_strangers(snapshots)
-        return _dated(_events(snapshots), clock or Clock.of(*snapshots))
+        return _dated(_events(snapshots, progress), clock or Clock.of(*snapshots))
 
 
 def _age(snapshot: Snapshot) -> tuple[int, int]:
@@ -128,14 +133,18 @@ def _refuse_strangers(snapshots: Sequence[Snapshot]) -> None:
         raise SnapshotError(what, f"{source} and {another}", "make a timeline of each cluster")
 
 
-def _events(snapshots: Sequence[Snapshot]) -> list[Event]:
+def _events(snapshots: Sequence[Snapshot], progress: Progress | None) -> list[Event]:
     """All events of snapshots, the earliest first, each once: as the last one that has it tells it."""
     found: dict[tuple[Any, ...], Event] = {}
     before: Snapshot | None = None
     mine: list[Event] = []
-    for snapshot in snapshots:
+    for place, snapshot in enumerate(snapshots):
         gone = list(_deletions(before, snapshot, mine))
-        mine = [event for read in _READERS for event in read(snapshot) if event.index or event.time]
+        mine = []
+        for step, read in enumerate(_READERS, 1):
+            mine += [event for event in read(snapshot) if event.index or event.time]
+            if progress is not None:
+                progress(place * len(_READERS) + step, len(snapshots) * len(_READERS))
         found.update((event.identity, event) for event in [*mine, *gone])
         before = snapshot
     return list(found.values())
