@@ -17,6 +17,7 @@ from snapkit.errors import SnapshotError
 from snapkit.format import archive
 from snapkit.format.age import Identity
 from snapkit.format.archive import DEFAULT_LIMITS, Limits, Progress, Source
+from snapkit.progress import long_work
 from snapkit.state.release import parse
 from snapkit.state.report import SEVERITIES, Finding, Report
 from snapkit.state.snapshot import Snapshot, open_snapshot
@@ -31,6 +32,7 @@ __all__ = ["CHECKS", "LEVELS", "Check", "verify"]
 MOST = 20  # findings of one check
 
 
+@long_work("Verifying")
 def verify(
     src: Source,
     target: str | None = None,
