@@ -11,6 +11,7 @@ from snapkit.version import __version__
 if TYPE_CHECKING:
     from snapkit.cluster.client import Client
     from snapkit.cluster.server import serve
+    from snapkit.fleet.catalog import Catalog
     from snapkit.format.archive import Limits
     from snapkit.state.compare import Changes, compare
     from snapkit.state.snapshot import Snapshot
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from snapkit.state.verify import verify
 
 __all__ = [
+    "Catalog",
     "Changes",
     "Client",
     "Limits",
@@ -34,6 +36,7 @@ __all__ = [
 
 # Looked up when first used, so that the command does not wait for pandas where it needs none.
 _LAZY = {
+    "Catalog": ("snapkit.fleet.catalog", "Catalog"),
     "Changes": ("snapkit.state.compare", "Changes"),
     "Client": ("snapkit.cluster.client", "Client"),
     "Limits": ("snapkit.format.archive", "Limits"),

@@ -8,7 +8,7 @@ import gc
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -46,6 +46,7 @@ def verify(
     limits: Limits = DEFAULT_LIMITS,
     progress: Progress | None = None,
     identity: Identity | None = None,
+    look: Callable[[Subject], object] | None = None,
 ) -> Report:
     """Check a snapshot in one pass over its bytes: all that a server checks on a restore, and what it does not.
 
@@ -62,6 +63,7 @@ def verify(
         limits: Bounds against hostile input.
         progress: Called with the bytes read so far and in all.
         identity: What opens a source that is encrypted (age): the path of an identity file, or its text.
+        look: Called with what was read, before it is closed: for who wants to know more of it than the report tells.
 
     Raises:
         SourceError: There is nothing to read, or it is encrypted and the identity does not open it.
@@ -79,7 +81,7 @@ def verify(
             limits,
             progress,
             framing="framing" in levels,
-            sample=against is not None,
+            sample=against is not None or look is not None,
             decoding=decoding,
             identity=identity,
         )
@@ -99,6 +101,8 @@ def verify(
             subject.against = against
         elif against is not None:
             subject.against = stack.enter_context(open_snapshot(against, identity=identity))
+        if look is not None:
+            look(subject)
         with _uncollected():
             found = reading.found + _run(subject, levels, most)
         sample = reading.state.sample if reading.state is not None else None

@@ -1,0 +1,216 @@
+"""What a catalog knows of one archive, read in one pass over its bytes, wherever that is done."""
+
+from __future__ import annotations
+
+import hashlib
+import tarfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import IO, Any, Literal, TypeAlias
+
+from snapkit.errors import ArchiveError, SnapshotError, SourceError
+from snapkit.fleet.places import Place
+from snapkit.format import archive
+from snapkit.format.archive import META, STATE, created_milliseconds, parse_meta
+from snapkit.format.schema import record_type, type_name
+from snapkit.state.page import plain
+from snapkit.state.report import Report
+from snapkit.state.verify import verify
+from snapkit.state.verify.subject import Subject
+
+#: How much is read of an archive: its metadata, all of it, or all of it with all of verify's checks.
+Level: TypeAlias = Literal["meta", "counts", "verify"]
+LEVELS: tuple[Level, ...] = ("meta", "counts", "verify")
+
+#: `ok`: all checks were made, and there is no error; `error`: there is one; `unknown`: not all were made, and no error
+#: came up; `unread`: it could not be looked at.
+Verdict: TypeAlias = Literal["ok", "error", "unknown", "unread"]
+
+HEAD = 64 << 10  # bytes; meta.json is in the first of them
+JOBS = 8  # that the region is looked for in
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """How many records of a table there are, and their bytes as Nomad's inspect counts them."""
+
+    name: str
+    type: str
+    count: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One archive as a catalog has it. What is not known is None, or "" where it is text.
+
+    Attributes:
+        source: As it is shown.
+        location: What tells it from all others.
+        size: Bytes of the file, as it was listed or read.
+        modified: When the file was, in nanoseconds since 1970.
+        etag: Object storage's tag of its content.
+        level: How much of it was read.
+        verdict: What came of it.
+        cluster_id: From the state's own cluster metadata.
+        region: That of its jobs.
+        created: When it was taken, in milliseconds since 1970.
+        index: Raft's.
+        term: Raft's.
+        version: The releases that can have written it.
+        state_bytes: The length of state.bin.
+        findings: How many verify has of it.
+        error: The first error, in one line.
+        sha256: Of the file.
+        tables: Those that have records.
+        report: What verify says of it, of an archive read now; it is not kept.
+    """
+
+    source: str
+    location: str
+    size: int | None = None
+    modified: int | None = None
+    etag: str = ""
+    level: Level = "meta"
+    verdict: Verdict = "unread"
+    cluster_id: str = ""
+    region: str = ""
+    created: int | None = None
+    index: int | None = None
+    term: int | None = None
+    version: str = ""
+    state_bytes: int | None = None
+    findings: int | None = None
+    error: str = ""
+    sha256: str = ""
+    tables: tuple[Table, ...] = ()
+    report: Report | None = field(default=None, compare=False)
+
+    def is_of(self, place: Place, level: Level) -> bool:
+        """Does it still stand for what is there, and tell as much as is asked for?"""
+        told = place.modified is not None or place.etag != ""
+        same = (self.size, self.modified, self.etag) == (place.size, place.modified, place.etag)
+        return told and same and self.verdict != "unread" and LEVELS.index(self.level) >= LEVELS.index(level)
+
+
+def read(place: Place, level: Level, target: str | None = None) -> Entry:
+    """Read one archive: whatever is wrong with it is in the entry.
+
+    Args:
+        place: Where it is.
+        level: How much of it to read.
+        target: The release to be restored into, for verify.
+    """
+    entry = Entry(place.source, place.location, place.size, place.modified, place.etag, level)
+    try:
+        return _read_meta(place, entry) if level == "meta" else _read_all(place, entry, level, target)
+    except SnapshotError as error:
+        damaged = not isinstance(error, SourceError)
+        return replace(entry, verdict="error" if damaged else "unread", error=plain(str(error)))
+
+
+def unread(place: Place, reason: str) -> Entry:
+    """The entry of an archive that could not be looked at."""
+    entry = Entry(place.source, place.location, place.size, place.modified, place.etag)
+    return replace(entry, error=plain(f"{place.source}: {reason}"))
+
+
+def _read_meta(place: Place, entry: Entry) -> Entry:
+    try:
+        with (
+            place.stream(HEAD) as stream,
+            archive.plain(stream, place.access.identity.value) as opened,
+            tarfile.open(fileobj=opened, mode="r|gz") as tar,  # which reads on as it needs, and no further
+        ):
+            member = tar.next()
+            if member is None or member.name != META:
+                what = f"begins with {member.name!r:.60} and not with {META}" if member else "is empty"
+                raise ArchiveError(what, place.source, "read all of it, by the level counts or verify")
+            most = place.access.limits.document
+            content = tar.extractfile(member)
+            document = content.read(most + 1) if content is not None else b""
+    except (tarfile.TarError, zlib.error, EOFError) as error:
+        raise ArchiveError(f"is no whole archive ({error})", place.source, "fetch it again") from error
+    except OSError as error:
+        raise SourceError(f"can't be read ({error.strerror or error})", place.source, "check its mode") from error
+    return replace(entry, verdict="unknown", **_of_meta(parse_meta(document[:most])))
+
+
+def _of_meta(meta: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "created": created_milliseconds(str(meta.get("ID", ""))) or None,
+        "index": meta.get("Index"),
+        "term": meta.get("Term"),
+        "state_bytes": meta.get("Size"),
+    }
+
+
+def _read_all(place: Place, entry: Entry, level: Level, target: str | None) -> Entry:
+    found: dict[str, Any] = {}
+    with place.stream() as stream:
+        passing = _Passing(stream, place.source)
+        report = verify(
+            passing,  # type: ignore[arg-type] # read() is all that is asked of it
+            target,
+            level="references" if level == "verify" else "framing",
+            limits=place.access.limits,
+            identity=place.access.identity.value,
+            look=lambda subject: found.update(_of_subject(subject)),
+        )
+        passing.drain()
+    first = next((finding for finding in report.found if finding.severity == "error"), None)
+    sound: Verdict = "ok" if level == "verify" else "unknown"
+    return replace(
+        entry,
+        **found,
+        size=entry.size if entry.size is not None else passing.size,
+        verdict=sound if first is None else "error",
+        findings=len(report.found),
+        error=str(first) if first is not None else "",
+        sha256=passing.digest.hexdigest(),
+        report=report,
+    )
+
+
+def _of_subject(subject: Subject) -> dict[str, Any]:
+    found = _of_meta(subject.archive.meta)
+    size = next((member.size for member in subject.archive.members if member.name == STATE), None)
+    found["state_bytes"] = size if size is not None else found["state_bytes"]
+    if subject.framed is None:
+        return found
+    sample = subject.sample
+    tallies = sorted(subject.state.tallies.items(), key=lambda item: -item[1].bytes)
+    found["tables"] = tuple(
+        Table(record_type(byte).table, type_name(byte), tally.count, tally.bytes) for byte, tally in tallies
+    )
+    try:
+        found["cluster_id"] = sample.meta.cluster_id or ""
+        found["version"] = sample.meta.version_range
+        jobs = islice(sample.objects("jobs", {"Region": None}), JOBS)
+        found["region"] = next((region for job in jobs if isinstance(region := job.get("Region"), str)), "")
+    except SnapshotError:
+        pass  # a record that can't be decoded, which verify tells of
+    return found
+
+
+class _Passing:
+    """A stream that is hashed as it is read."""
+
+    def __init__(self, stream: IO[bytes], name: str) -> None:
+        self._stream = stream
+        self.name = name
+        self.size = 0
+        self.digest = hashlib.sha256()
+
+    def read(self, size: int) -> bytes:
+        piece = self._stream.read(size)
+        self.digest.update(piece)
+        self.size += len(piece)
+        return piece
+
+    def drain(self) -> None:
+        """Read what a reader left: after the damage, or after the end."""
+        while self.read(1 << 20):
+            pass
