@@ -17,9 +17,9 @@ demo: $(READY) ## a snapshot from archive to answers, in the terminal
 lab: $(READY) ## the notebooks, in JupyterLab
 	@$(BIN)/snapkit lab
 
-test: $(READY) ## the tests, then the notebooks against their stored outputs
-	$(BIN)/python -m pytest -n 2 --dist loadfile
-	$(BIN)/python -m pytest --nbval --nbval-sanitize-with tests/nbval-sanitize.cfg notebooks
+test: $(READY) ## the notebooks against their stored outputs, and the tests; what takes longest begins first
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder \
+	  --nbval --nbval-sanitize-with tests/nbval-sanitize.cfg notebooks tests
 
 check: $(READY) ## lint, format, types, layers
 	$(BIN)/ruff check

@@ -62,7 +62,7 @@ def holds(source: bytes) -> None:
                 says_what_and_where(error)
 
 
-@settings(max_examples=60)
+@settings(max_examples=20)
 @given(st.lists(odd_records(), min_size=1, max_size=3))
 def test_records_with_odd_values(records: list[bytes]) -> None:
     holds(forge.archive(forge.state(*records)))
