@@ -337,8 +337,10 @@ class Column:
 
     @cached_property
     def _repeated(self) -> pa.DictionaryArray | None:
-        encoded = pa.chunked_array([self._values]) if isinstance(self._values, pa.Array) else self._values
-        encoded = encoded.combine_chunks().dictionary_encode()
+        encoded: Any = self._values
+        if isinstance(encoded, pa.ChunkedArray):
+            encoded = encoded.combine_chunks()
+        encoded = encoded.dictionary_encode()
         return encoded if len(encoded.dictionary) < len(self) / 4 else None
 
     @cached_property
@@ -370,7 +372,7 @@ class Column:
         else:
             keys = self._values
         direction = "descending" if descending else "ascending"
-        found: Positions = pc.sort_indices(keys, sort_keys=[("", direction)], null_placement="at_end").to_numpy()
+        found: Positions = pc.sort_indices(keys, sort_keys=[("", direction)]).to_numpy()
         return found.astype(np.int64)
 
 
