@@ -6,18 +6,23 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import pandas as pd
 
 from snapkit.errors import SnapshotError
-from snapkit.fleet import entries, keeping
+from snapkit.fleet import entries, frames, keeping
 from snapkit.fleet.entries import LEVELS, Entry, Level
 from snapkit.fleet.places import Access, Place, listed
 from snapkit.fleet.running import Hidden, Runner
 from snapkit.format.age import Identity
 from snapkit.format.archive import DEFAULT_LIMITS, Limits, Progress
+from snapkit.progress import long_work
+from snapkit.state.verify import verify
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -65,7 +70,7 @@ class Catalog:
             identity: What opens encrypted archives: an age identity file, or its text.
             key: Of the fingerprints that stand for secrets. By default one that is kept with the store, or new.
             limits: Bounds against hostile input.
-            progress: Called with the bytes of the archives done so far and in all.
+            progress: Called with the bytes of the archives read so far and in all, where reading was not asked for.
 
         Raises:
             SnapshotError: An argument makes no sense.
@@ -74,6 +79,8 @@ class Catalog:
             raise SnapshotError(f"is no level {level!r:.40}", "level", f"there are {', '.join(LEVELS)}")
         if key is not None and not key:
             raise SnapshotError("is empty", "the key of fingerprints", "give some text or bytes that only you know")
+        if target is not None:
+            verify(b"", target, level="archive")  # says so if it is no release
         self.store = Path(store) if store is not None else None
         self.level = level
         self._sources = [sources] if isinstance(sources, str | os.PathLike) else list(sources)
@@ -89,12 +96,18 @@ class Catalog:
             limits,
         )
         self._entries: dict[str, Entry] | None = None
+        self._new: frozenset[str] = frozenset()
         self._places: dict[str, Place] = {}
 
     # -- reading
 
-    def refresh(self) -> Self:
+    @long_work("Reading archives")
+    def refresh(self, *, again: bool = False, progress: Progress | None = None) -> Self:
         """List the sources again, and read what is new or changed; what is gone is dropped.
+
+        Args:
+            again: Read all of them, also what has not changed: a disk may have.
+            progress: Called with the bytes of the archives read so far and in all.
 
         Raises:
             SourceError: A source is not there, or can't be listed.
@@ -102,58 +115,72 @@ class Catalog:
         """
         places = {place.location: place for place in listed(self._sources, self._access)}
         kept = self._entries if self._entries is not None else keeping.load(self.store, self._target)
-        found = {location: kept[location] for location in places if location in kept}
-        wanted = [place for at, place in places.items() if at not in found or not found[at].is_of(place, self.level)]
-        self._places = places
-        self._entries = found
-        done, total = 0, sum(place.size or 0 for place in wanted)
-        saved = time.monotonic()
-        try:
-            for place, entry in zip(wanted, self._read(wanted), strict=True):
-                found[place.location] = entry
-                done += place.size or 0
-                if self._progress is not None:
-                    self._progress(done, total)
-                if time.monotonic() - saved > KEPT_EVERY:
-                    self._save()
-                    saved = time.monotonic()
-        except BaseException:
-            self._entries = None  # it is not whole; what was read is in the store
-            raise
-        finally:
-            if wanted or found.keys() != kept.keys():
-                keeping.save(self.store, found.values(), self._target)
+        found = {at: self._listed_anew(kept[at], place) for at, place in places.items() if at in kept}
+        wanted = [
+            place for at, place in places.items() if again or at not in found or not found[at].is_of(place, self.level)
+        ]
+        if wanted or found != kept:
+            with self._kept(found):
+                self._read(wanted, found, progress)
+        self._places, self._entries, self._new = places, found, frozenset(place.location for place in wanted)
         return self
 
-    def _save(self) -> None:
-        keeping.save(self.store, (self._entries or {}).values(), self._target)
+    def _listed_anew(self, entry: Entry, place: Place) -> Entry:
+        return replace(entry, source=place.source)  # by another name than when it was kept
 
-    def _read(self, places: Sequence[Place]) -> Iterator[Entry]:
-        return self._runner.run(entries.read, places, self.level, self._target, failed=entries.unread)
+    @contextmanager
+    def _kept(self, found: Mapping[str, Entry]) -> Iterator[None]:
+        """What was read is kept, also if it ends early."""
+        try:
+            yield
+        finally:
+            keeping.save(self.store, found.values(), self._target)
+
+    def _read(self, places: Sequence[Place], found: dict[str, Entry], progress: Progress | None) -> None:
+        before, total = 0, sum(place.size or 0 for place in places)
+        saved = time.monotonic()
+
+        def further(done: int, _: int | None) -> None:
+            if progress is not None:
+                progress(before + done, total)
+
+        # In this process, progress is told from within archives; of others, as they are done.
+        arguments: tuple[Any, ...] = (self.level, self._target, *((further,) if self._runner.here else ()))
+        with closing(self._runner.run(entries.read, places, *arguments, failed=entries.unread)) as results:
+            for place, entry in zip(places, results, strict=True):
+                found[place.location] = entry
+                before += place.size or 0
+                further(0, None)
+                if time.monotonic() - saved > KEPT_EVERY:
+                    keeping.save(self.store, found.values(), self._target)
+                    saved = time.monotonic()
 
     def run(
         self, function: Callable[..., Result], *args: Any, failed: Callable[[Place, str], Result] | None = None
     ) -> Iterator[tuple[Place, Result]]:
         """`function(place, *args)` of each archive that can be opened, in the order of `archives`, as `Runner.run()`.
 
-        `place.open()` gives the Snapshot, whose secrets are masked by the catalog's key, and is to be closed there.
+        `place.open()` gives the Snapshot, whose secrets are masked by the catalog's key; it is to be closed there.
         """
         places = self.places()
-        yield from zip(places, self._runner.run(function, places, *args, failed=failed), strict=True)
+        with closing(self._runner.run(function, places, *args, failed=failed)) as results:
+            yield from zip(places, results, strict=True)
 
     def places(self) -> list[Place]:
         """Where the archives are that can be opened, in the order of `archives`."""
-        frame = self.archives
-        found = self._found()
-        by_source = {entry.source: entry.location for entry in found.values()}
-        readable = frame.index[frame["Verdict"].isin(["ok", "unknown"])]
-        return [self._places[by_source[source]] for source in readable]
+        return [self._places[entry.location] for entry in self.entries() if entry.verdict in frames.USABLE]
 
-    def _found(self) -> dict[str, Entry]:
+    def entries(self) -> list[Entry]:
+        """What is known of each archive, in the order of `archives`."""
         if self._entries is None:
-            self.refresh()
+            self.refresh(progress=self._progress)
         assert self._entries is not None
-        return self._entries
+        return frames.ordered(self._entries.values())
+
+    @property
+    def new(self) -> list[Entry]:
+        """What the last refresh has read, in the order of `archives`."""
+        return [entry for entry in self.entries() if entry.location in self._new]
 
     # -- what there is
 
@@ -169,7 +196,7 @@ class Catalog:
             Findings (Int64), Error (str; the first), SHA256 (str), Modified (datetime64[ns, UTC]; of the file), ETag
             (str). What is not known is NA, or "" where it is text.
         """
-        return keeping.archives_frame(self._found().values())
+        return frames.archives(self.entries())
 
     @property
     def tables(self) -> pd.DataFrame:
@@ -178,7 +205,87 @@ class Catalog:
         Returns:
             Index Source, Table (str); Type (str; Nomad's name), Count, Bytes (Int64).
         """
-        return keeping.tables_frame(self._found().values())
+        return frames.tables(self.entries())
+
+    @property
+    def findings(self) -> pd.DataFrame:
+        """What verify says of them, in the order of `archives`.
+
+        Returns:
+            Index Source; Check, Severity, Place, Message, Advice (all str).
+        """
+        return frames.findings(self.entries())
+
+    @property
+    def clusters(self) -> pd.DataFrame:
+        """The clusters that they are of.
+
+        Returns:
+            Index ClusterID (str; "" for archives whose cluster is not known); Region (str), Archives, Good, Damaged
+            (Int64; how many there are, have the verdict ok, have the verdict error), Size (Int64; bytes of the files),
+            First, Last (datetime64[ns, UTC]), Interval (timedelta64[ns]; the median from one to the next).
+        """
+        return frames.clusters(self.entries())
+
+    # -- what the series tells
+
+    def gaps(self, expected: str | timedelta | None = None, now: datetime | None = None) -> pd.DataFrame:
+        """Where archives are missing: one and a half times the expected interval, or more, without a usable one.
+
+        A damaged archive is as good as none.
+
+        Args:
+            expected: How often one is taken, such as `1h`; by default the median interval of each cluster.
+            now: When it is: what is missing since the last one is a gap too. By default nothing is.
+
+        Returns:
+            ClusterID (str), From, To (datetime64[ns, UTC]), Length, Expected (timedelta64[ns]), Missing, Damaged
+            (Int64; about how many are missing, and how many damaged ones are there), Before, After (str; the sources
+            at its ends; "" for now).
+
+        Raises:
+            SnapshotError: `expected` is no duration.
+        """
+        try:
+            interval = pd.Timedelta(expected) if expected is not None else None
+            ends = pd.Timestamp(now) if now is not None else None
+        except ValueError as error:
+            raise SnapshotError(f"is no duration {expected!r:.40}", "expected", "give one such as 1h") from error
+        if interval is not None and not interval > pd.Timedelta(0):  # NaT is not either
+            raise SnapshotError(f"is {expected!r:.40}", "expected", "give a duration such as 1h")
+        if ends is not None and ends.tz is None:
+            ends = ends.tz_localize("UTC")
+        return frames.gaps(self.entries(), interval, ends)
+
+    def mixed(self) -> pd.DataFrame:
+        """Archives of another cluster than most in their folder.
+
+        Returns:
+            Index Source; Folder, ClusterID, Usual (str; the cluster of most).
+        """
+        return frames.mixed(self.entries())
+
+    def went_back(self) -> pd.DataFrame:
+        """Where a cluster's Raft index is lower than in the archive before: it was restored elsewhere in between.
+
+        A restore into the running cluster goes on from the higher index, and is not seen here.
+
+        Returns:
+            ClusterID (str), From, To (datetime64[ns, UTC]), IndexBefore, IndexAfter (UInt64), Before, After (str;
+            sources).
+        """
+        return frames.went_back(self.entries())
+
+    def newest_good(self) -> pd.DataFrame:
+        """The archive of each cluster to restore: the newest that verify has no error of.
+
+        Returns:
+            Index ClusterID; Source, Region (str), Created (datetime64[ns, UTC]), Index, Term (UInt64), Version (str),
+            Size, Findings (Int64), SHA256 (str). A cluster without one is not there.
+        """
+        return frames.newest_good(self.entries())
+
+    # -- how it shows itself
 
     def __repr__(self) -> str:
         count = f"{len(self._entries):,} archives" if self._entries is not None else "not read yet"

@@ -8,15 +8,17 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from pathlib import Path
 from typing import IO, Any, Literal, TypeAlias
 
 from snapkit.errors import ArchiveError, SnapshotError, SourceError
 from snapkit.fleet.places import Place
 from snapkit.format import archive
-from snapkit.format.archive import META, STATE, created_milliseconds, parse_meta
+from snapkit.format.archive import META, STATE, Progress, created_milliseconds, parse_meta
 from snapkit.format.schema import record_type, type_name
 from snapkit.state.page import plain
-from snapkit.state.report import Report
+from snapkit.state.report import Finding, Report
+from snapkit.state.verify import LEVELS as VERIFIED
 from snapkit.state.verify import verify
 from snapkit.state.verify.subject import Subject
 
@@ -61,11 +63,11 @@ class Entry:
         term: Raft's.
         version: The releases that can have written it.
         state_bytes: The length of state.bin.
-        findings: How many verify has of it.
         error: The first error, in one line.
         sha256: Of the file.
         tables: Those that have records.
-        report: What verify says of it, of an archive read now; it is not kept.
+        found: What verify says of it.
+        checks: The ids of the checks that ran, of an archive read now; they are not kept.
     """
 
     source: str
@@ -82,11 +84,23 @@ class Entry:
     term: int | None = None
     version: str = ""
     state_bytes: int | None = None
-    findings: int | None = None
     error: str = ""
     sha256: str = ""
     tables: tuple[Table, ...] = ()
-    report: Report | None = field(default=None, compare=False)
+    found: tuple[Finding, ...] = ()
+    checks: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def findings(self) -> int | None:
+        """How many there are; None where no check was made."""
+        return len(self.found) if self.level != "meta" and self.verdict != "unread" else None
+
+    def report(self, target: str | None = None) -> Report:
+        """What verify says of it, as a report."""
+        levels = VERIFIED if self.level == "verify" else VERIFIED[:2]
+        return Report(
+            self.source, self.found, target or "", version_range=self.version, levels=levels, checks=self.checks
+        )
 
     def is_of(self, place: Place, level: Level) -> bool:
         """Does it still stand for what is there, and tell as much as is asked for?"""
@@ -95,17 +109,22 @@ class Entry:
         return told and same and self.verdict != "unread" and LEVELS.index(self.level) >= LEVELS.index(level)
 
 
-def read(place: Place, level: Level, target: str | None = None) -> Entry:
+def _silent(done: int, total: int | None) -> None:
+    pass
+
+
+def read(place: Place, level: Level, target: str | None = None, progress: Progress = _silent) -> Entry:
     """Read one archive: whatever is wrong with it is in the entry.
 
     Args:
         place: Where it is.
         level: How much of it to read.
         target: The release to be restored into, for verify.
+        progress: Called with the bytes read so far and in all.
     """
     entry = Entry(place.source, place.location, place.size, place.modified, place.etag, level)
     try:
-        return _read_meta(place, entry) if level == "meta" else _read_all(place, entry, level, target)
+        return _read_meta(place, entry) if level == "meta" else _read_all(place, entry, level, target, progress)
     except SnapshotError as error:
         damaged = not isinstance(error, SourceError)
         return replace(entry, verdict="error" if damaged else "unread", error=plain(str(error)))
@@ -147,17 +166,18 @@ def _of_meta(meta: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _read_all(place: Place, entry: Entry, level: Level, target: str | None) -> Entry:
+def _read_all(place: Place, entry: Entry, level: Level, target: str | None, progress: Progress) -> Entry:
     found: dict[str, Any] = {}
     with place.stream() as stream:
         passing = _Passing(stream, place.source)
         report = verify(
             passing,  # type: ignore[arg-type] # read() is all that is asked of it
             target,
-            level="references" if level == "verify" else "framing",
+            level=VERIFIED[-1] if level == "verify" else "framing",
             limits=place.access.limits,
             identity=place.access.identity.value,
-            look=lambda subject: found.update(_of_subject(subject)),
+            progress=progress,
+            look=lambda subject: found.update(_of_subject(subject, place)),
         )
         passing.drain()
     first = next((finding for finding in report.found if finding.severity == "error"), None)
@@ -167,14 +187,16 @@ def _read_all(place: Place, entry: Entry, level: Level, target: str | None) -> E
         **found,
         size=entry.size if entry.size is not None else passing.size,
         verdict=sound if first is None else "error",
-        findings=len(report.found),
         error=str(first) if first is not None else "",
         sha256=passing.digest.hexdigest(),
-        report=report,
+        found=report.found,
+        checks=report.checks,
     )
 
 
-def _of_subject(subject: Subject) -> dict[str, Any]:
+def _of_subject(subject: Subject, place: Place) -> dict[str, Any]:
+    if not place.remote:
+        subject.path = Path(place.address.value)  # its mode is looked at
     found = _of_meta(subject.archive.meta)
     size = next((member.size for member in subject.archive.members if member.name == STATE), None)
     found["state_bytes"] = size if size is not None else found["state_bytes"]

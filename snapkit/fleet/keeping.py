@@ -8,13 +8,13 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from snapkit.errors import SnapshotError, SourceError, TargetExistsError
 from snapkit.files import atomic
 from snapkit.fleet.entries import Entry, Table
+from snapkit.state.report import Finding
 
 CATALOG, KEY = "catalog.parquet", "key"
 SCHEMA = "snapkit.catalog/1"
@@ -23,6 +23,7 @@ KEY_BYTES = 32
 _TABLES = pa.list_(
     pa.struct([("name", pa.string()), ("type", pa.string()), ("count", pa.int64()), ("bytes", pa.int64())])
 )
+_FINDINGS = pa.list_(pa.struct([(f.name, pa.string()) for f in fields(Finding)]))
 _KINDS = {
     "size": pa.int64(),
     "modified": pa.int64(),
@@ -30,10 +31,11 @@ _KINDS = {
     "index": pa.uint64(),
     "term": pa.uint64(),
     "state_bytes": pa.uint64(),
-    "findings": pa.int64(),
     "tables": _TABLES,
+    "found": _FINDINGS,
 }
-_COLUMNS = pa.schema([(f.name, _KINDS.get(f.name, pa.string())) for f in fields(Entry) if f.name != "report"])
+_NOT_KEPT = "checks"
+_COLUMNS = pa.schema([(f.name, _KINDS.get(f.name, pa.string())) for f in fields(Entry) if f.name != _NOT_KEPT])
 
 
 def _folder(store: Path) -> Path:
@@ -85,7 +87,7 @@ def load(store: Path | None, target: str | None) -> dict[str, Entry]:
         if about.get(b"target", b"").decode() != (target or ""):
             return {}
         rows = table.cast(_COLUMNS).to_pylist()
-        entries = [Entry(**row | {"tables": tuple(Table(**t) for t in row["tables"])}) for row in rows]
+        entries = [Entry(**row | _from_lists(row)) for row in rows]
     except OSError as error:
         raise SourceError(f"can't be read ({error.strerror or error})", str(path), "check its mode") from error
     except (pa.ArrowException, ValueError, TypeError, KeyError) as error:
@@ -93,6 +95,10 @@ def load(store: Path | None, target: str | None) -> dict[str, Entry]:
         advice = "move it away, and all archives are read again"
         raise SnapshotError(f"is no catalog as it is kept here ({reason:.200})", str(path), advice) from error
     return {entry.location: entry for entry in entries}
+
+
+def _from_lists(row: dict[str, Any]) -> dict[str, Any]:
+    return {"tables": tuple(Table(**t) for t in row["tables"]), "found": tuple(Finding(**f) for f in row["found"])}
 
 
 def save(store: Path | None, entries: Iterable[Entry], target: str | None) -> None:
@@ -103,81 +109,7 @@ def save(store: Path | None, entries: Iterable[Entry], target: str | None) -> No
     """
     if store is None:
         return
-    rows = []
-    for entry in entries:
-        row = {f.name: getattr(entry, f.name) for f in fields(entry) if f.name != "report"}
-        rows.append(row | {"tables": [asdict(table) for table in entry.tables]})
+    rows = [asdict(entry) for entry in entries]
     schema = _COLUMNS.with_metadata({"snapkit": SCHEMA, "target": target or ""})
     with atomic(_folder(store) / CATALOG, overwrite=True) as file:
         pq.write_table(pa.Table.from_pylist(rows, schema), file, compression="zstd")
-
-
-# -- as frames
-
-
-def _ordered(entries: Iterable[Entry]) -> list[Entry]:
-    """By cluster, time and index; those of which one is not known last."""
-
-    def place(entry: Entry) -> tuple[Any, ...]:
-        unknown = not entry.cluster_id
-        return unknown, entry.cluster_id, *_known(entry.created), *_known(entry.index), entry.location
-
-    return sorted(entries, key=place)
-
-
-def _known(value: int | None) -> tuple[bool, int]:
-    return value is None, value or 0
-
-
-def archives_frame(entries: Iterable[Entry]) -> pd.DataFrame:
-    """As `Catalog.archives`."""
-    ordered = _ordered(entries)
-
-    def text(values: Iterable[str]) -> Any:
-        return pd.array(list(values), dtype="str")
-
-    def times(values: Iterable[int | None], unit: int) -> Any:
-        nanoseconds = [value * unit if value is not None and value * unit < 2**63 else None for value in values]
-        return pd.to_datetime(pd.array(nanoseconds, dtype="Int64"), unit="ns", utc=True)
-
-    return pd.DataFrame(
-        {
-            "Name": text(e.source.rpartition("/")[2] for e in ordered),
-            "ClusterID": text(e.cluster_id for e in ordered),
-            "Region": text(e.region for e in ordered),
-            "Created": times((e.created for e in ordered), 1_000_000),
-            "Index": pd.array([e.index for e in ordered], dtype="UInt64"),
-            "Term": pd.array([e.term for e in ordered], dtype="UInt64"),
-            "Version": text(e.version for e in ordered),
-            "Size": pd.array([e.size for e in ordered], dtype="Int64"),
-            "StateBytes": pd.array([e.state_bytes for e in ordered], dtype="UInt64"),
-            "Level": text(e.level for e in ordered),
-            "Verdict": text(e.verdict for e in ordered),
-            "Findings": pd.array([e.findings for e in ordered], dtype="Int64"),
-            "Error": text(e.error for e in ordered),
-            "SHA256": text(e.sha256 for e in ordered),
-            "Modified": times((e.modified for e in ordered), 1),
-            "ETag": text(e.etag for e in ordered),
-        },
-        index=pd.Index(text(e.source for e in ordered), name="Source"),
-    )
-
-
-def tables_frame(entries: Iterable[Entry]) -> pd.DataFrame:
-    """As `Catalog.tables`."""
-    rows = [(e.source, t) for e in _ordered(entries) for t in e.tables]
-    index = pd.MultiIndex.from_arrays(
-        [
-            pd.Index([source for source, _ in rows], dtype="str"),
-            pd.Index([table.name for _, table in rows], dtype="str"),
-        ],
-        names=["Source", "Table"],
-    )
-    return pd.DataFrame(
-        {
-            "Type": pd.array([table.type for _, table in rows], dtype="str"),
-            "Count": pd.array([table.count for _, table in rows], dtype="Int64"),
-            "Bytes": pd.array([table.bytes for _, table in rows], dtype="Int64"),
-        },
-        index=index,
-    )

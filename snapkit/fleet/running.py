@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import CancelledError
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from snapkit.errors import SnapshotError
 from snapkit.version import __version__
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, LocalCluster
 
 AHEAD = 4  # items in flight for each thread of a worker: some must wait for an earlier one
+PATIENCE = 10.0  # seconds that a Dask cluster has to answer
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -68,7 +70,7 @@ class Runner:
 
     def __repr__(self) -> str:
         where = "a Dask cluster" if self._client is not None else f"{self.workers} processes of this machine"
-        return f"<Runner: {where if self._client is not None or self.workers > 1 else 'this process'}>"
+        return f"<Runner: {'this process' if self.here else where}>"
 
     def run(
         self,
@@ -76,7 +78,7 @@ class Runner:
         items: Iterable[Item],
         *args: Any,
         failed: Callable[[Item, str], Result] | None = None,
-    ) -> Iterator[Result]:
+    ) -> Generator[Result, None, None]:
         """`function(item, *args)` of each item, in their order, each as soon as it and those before it are there.
 
         However many items there are, only a few are in flight, so memory is bounded. Elsewhere than in this process,
@@ -92,12 +94,17 @@ class Runner:
         Raises:
             SnapshotError: There is no such cluster, it went away, or its workers can't do it.
         """
-        if self._client is None and self.workers == 1:
+        if self.here:
             for item in items:
                 yield function(item, *args)
             return
         with self._connected() as client:
             yield from _run(client, function, items, args, failed)
+
+    @property
+    def here(self) -> bool:
+        """Is it all done in this process?"""
+        return self._client is None and self.workers == 1
 
     @contextmanager
     def _connected(self) -> Iterator[Client]:
@@ -108,30 +115,55 @@ class Runner:
             raise SnapshotError("needs the package distributed", "more than one process", advice) from error
         if isinstance(self._client, distributed.Client):
             yield self._client
-            return
-        if self._client is not None:
-            address = str(self._client)
-            try:
-                client = distributed.Client(address, timeout="10s", set_as_default=False)
-            except (OSError, ValueError, TypeError) as error:
-                reason = " ".join(str(error).split()) or type(error).__name__
-                raise SnapshotError(
-                    f"can't be reached ({reason:.200})", address, "check its address, and that it runs"
-                ) from error
-            with client:
+        elif self._client is not None:
+            with _client_of(str(self._client)) as client:
                 yield client
-            return
-        cluster = distributed.LocalCluster(
-            n_workers=self.workers,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            dashboard_address=None,
-            silence_logs=logging.CRITICAL,
-            memory_limit=None,  # what it does with one is to end workers, and archives are streamed
-        )
-        with cluster, distributed.Client(cluster, set_as_default=False) as client:
-            yield client
+        else:
+            with _local_cluster(self.workers) as cluster, distributed.Client(cluster, set_as_default=False) as client:
+                yield client
+
+
+def _client_of(address: str) -> Client:
+    import distributed
+
+    try:
+        return distributed.Client(address, timeout=PATIENCE, set_as_default=False)
+    except (OSError, ValueError, TypeError, ImportError) as error:
+        what = f"can't be reached ({_reason(error)})"
+        raise SnapshotError(what, f"the Dask cluster {address}", "check its address, and that it runs") from error
+
+
+def _local_cluster(workers: int) -> AbstractContextManager[LocalCluster]:
+    """Processes on loopback that take nothing from anybody else: TLS by certificates that are gone with them."""
+    import dask
+    import distributed
+
+    quiet: dict[str, list[str]] = {
+        "distributed.scheduler.http.routes": [],
+        "distributed.worker.http.routes": [],
+    }  # no pages
+    try:
+        with dask.config.set(quiet):
+            return distributed.LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                host="127.0.0.1",
+                dashboard_address="127.0.0.1:0",
+                security=True,
+                silence_logs=logging.CRITICAL,
+                memory_limit=None,  # at one, it would end workers; archives are streamed
+            )
+    except ImportError as error:
+        advice = "pip install 'snapkit[fleet]'"
+        raise SnapshotError("needs the package cryptography", "more than one process", advice) from error
+    except (RuntimeError, OSError, TimeoutError) as error:
+        advice = "a script that asks for some needs `if __name__ == '__main__':` around what it does"
+        raise SnapshotError(f"could not be started ({_reason(error)})", f"{workers} processes", advice) from error
+
+
+def _reason(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _run(
@@ -140,35 +172,38 @@ def _run(
     items: Iterable[Item],
     args: tuple[Any, ...],
     failed: Callable[[Item, str], Result] | None,
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     from distributed import KilledWorker
 
     _require_same_version(client)
-    threads = sum(client.nthreads().values())
+    most = AHEAD * max(sum(client.nthreads().values()), 1)
     flying: deque[tuple[Item, Any]] = deque()
 
     def landed() -> Result:
-        item, future = flying.popleft()
+        item, future = flying[0]
         try:
             result: Result = future.result()
         except KilledWorker as error:
-            what = "ended several workers that were at work on it"
+            what = "ended the workers that were at work on it, one after another"
             if failed is None:
                 raise SnapshotError(what, "", "see the logs of the workers: were they out of memory?") from error
             result = failed(item, what)
-        finally:
-            future.release()
+        except (CancelledError, OSError) as error:
+            advice = "see that its scheduler runs, and begin again"
+            raise SnapshotError(f"went away ({_reason(error)})", "the Dask cluster", advice) from error
+        flying.popleft()
         return result
 
     try:
         for item in items:
             flying.append((item, client.submit(function, item, *args, pure=False)))
-            if len(flying) >= AHEAD * max(threads, 1):
+            if len(flying) >= most:
                 yield landed()
         while flying:
             yield landed()
-    finally:
-        client.cancel([future for _, future in flying])
+    finally:  # what is in flight when the caller wants no more
+        with suppress(Exception):
+            client.cancel([future for _, future in flying])
 
 
 def _version() -> str:
@@ -178,12 +213,11 @@ def _version() -> str:
 def _require_same_version(client: Client) -> None:
     """Raise SnapshotError if a worker has another snapkit: its results would not be those of this one."""
     try:
-        client.wait_for_workers(1, timeout=10)
+        client.wait_for_workers(1, timeout=PATIENCE)
         versions = client.run(_version)
-    except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        advice = "it needs workers with the same snapkit as here"
-        raise SnapshotError(f"its workers don't answer ({reason:.200})", "the Dask cluster", advice) from error
+    except Exception as error:  # whatever a worker without snapkit raises
+        advice = "start workers that have the same snapkit as here"
+        raise SnapshotError(f"has no workers that answer ({_reason(error)})", "the Dask cluster", advice) from error
     others = sorted({version for version in versions.values() if version != __version__})
     if others:
         advice = "install the same snapkit on all workers"
