@@ -1,4 +1,4 @@
-"""JupyterLab on a private copy of the notebooks and their data."""
+"""JupyterLab on a private copy of the notebooks and their data, with the viewer for archives."""
 
 from __future__ import annotations
 
@@ -56,12 +56,14 @@ def lab_command(notebooks: Path, arguments: list[str]) -> list[str]:
         "--ServerApp.ip=127.0.0.1",
         "--LabApp.news_url=None",
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        f"--LabApp.extra_labextensions_path={Path(__file__).parent / 'labextensions'}",
         *arguments,
     ]
 
 
 def lab_environment() -> dict[str, str]:
-    """The environment that JupyterLab is started in: this one, with our settings ahead (news are off unasked)."""
+    """The environment that JupyterLab is started in: this one, with our settings ahead (no news unasked, the viewer's
+    part of the server)."""
     path = os.environ.get("JUPYTER_CONFIG_PATH", "")
     ours = str(Path(__file__).parents[1] / "config")
     return os.environ | {"JUPYTER_CONFIG_PATH": f"{ours}{os.pathsep}{path}" if path else ours}
