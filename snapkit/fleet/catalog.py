@@ -8,20 +8,22 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import pandas as pd
 
 from snapkit.errors import SnapshotError
-from snapkit.fleet import entries, frames, keeping
+from snapkit.fleet import entries, frames, keeping, retention
 from snapkit.fleet.entries import LEVELS, Entry, Level
 from snapkit.fleet.places import Access, Place, listed
+from snapkit.fleet.retention import Keep
 from snapkit.fleet.running import Hidden, Runner
 from snapkit.format.age import Identity
 from snapkit.format.archive import DEFAULT_LIMITS, Limits, Progress
 from snapkit.progress import long_work
+from snapkit.state.page import plain
 from snapkit.state.verify import verify
 
 if TYPE_CHECKING:
@@ -248,13 +250,11 @@ class Catalog:
         """
         try:
             interval = pd.Timedelta(expected) if expected is not None else None
-            ends = pd.Timestamp(now) if now is not None else None
+            ends = pd.Timestamp(_utc(now)) if now is not None else None
         except ValueError as error:
             raise SnapshotError(f"is no duration {expected!r:.40}", "expected", "give one such as 1h") from error
         if interval is not None and not interval > pd.Timedelta(0):  # NaT is not either
             raise SnapshotError(f"is {expected!r:.40}", "expected", "give a duration such as 1h")
-        if ends is not None and ends.tz is None:
-            ends = ends.tz_localize("UTC")
         return frames.gaps(self.entries(), interval, ends)
 
     def mixed(self) -> pd.DataFrame:
@@ -285,8 +285,88 @@ class Catalog:
         """
         return frames.newest_good(self.entries())
 
+    # -- retention
+
+    def retention(self, keep: str | Keep, now: datetime | None = None) -> pd.DataFrame:
+        """What a retention rule would keep; nothing is removed.
+
+        Args:
+            keep: Such as `hourly=24,daily=14,monthly=12`, of last, hourly, daily, weekly, monthly and yearly; see
+                `snapkit.fleet.retention`.
+            now: When it is; by default now.
+
+        Returns:
+            Index Source; ClusterID (str), Created (datetime64[ns, UTC]), Size (Int64), Verdict (str), Keep (boolean),
+            Reason (str), in the order of `archives`.
+
+        Raises:
+            SnapshotError: It is no rule.
+        """
+        rule = retention.parse(keep)
+        return retention.frame(retention.decide(self.entries(), rule, _utc(now)))
+
+    def prune(self, keep: str | Keep, now: datetime | None = None) -> pd.DataFrame:
+        """Remove what a retention rule does not keep, the oldest first.
+
+        The newest good archive of a cluster is read once more before anything of that cluster goes: it may have been
+        looked at long ago. If it is not good any more, or can't be read, nothing of the cluster is removed.
+
+        Args:
+            keep: As of `retention()`.
+            now: As of `retention()`.
+
+        Returns:
+            As `retention()`, and Removed (boolean) and Error (str): why one that was to go is still there.
+
+        Raises:
+            SnapshotError: It is no rule.
+        """
+        rule = retention.parse(keep)
+        held = self._reread_newest()
+        decisions = [
+            replace(d, keep=True, reason="its cluster's newest good archive is good no more: look at that first")
+            if not d.keep and d.entry.cluster_id in held
+            else d
+            for d in retention.decide(self.entries(), rule, _utc(now))
+        ]
+        removed: dict[str, str] = {}
+        assert self._entries is not None
+        try:
+            for decision in decisions:
+                if not decision.keep:
+                    at = decision.entry.location
+                    try:
+                        self._places[at].remove()
+                        del self._entries[at]
+                        removed[at] = ""
+                    except SnapshotError as error:
+                        removed[at] = plain(str(error))
+        finally:
+            keeping.save(self.store, self._entries.values(), self._target)
+        frame = retention.frame(decisions)
+        errors = [removed.get(decision.entry.location) for decision in decisions]
+        frame["Removed"] = pd.array([error == "" for error in errors], dtype="boolean")
+        frame["Error"] = frames.text(error or "" for error in errors)
+        return frame
+
+    def _reread_newest(self) -> set[str]:
+        """Read again the newest good archive of each cluster, if the last refresh did not.
+
+        Returns:
+            The clusters of which it is good no more.
+        """
+        newest = {entry.cluster_id: entry.location for entry in self.entries() if entry.verdict == "ok"}
+        assert self._entries is not None
+        self._read([self._places[at] for at in newest.values() if at not in self._new], self._entries, None)
+        return {cluster for cluster, at in newest.items() if self._entries[at].verdict != "ok"}
+
     # -- how it shows itself
 
     def __repr__(self) -> str:
         count = f"{len(self._entries):,} archives" if self._entries is not None else "not read yet"
         return f"<Catalog: {count}>"
+
+
+def _utc(now: datetime | None) -> datetime:
+    now = now if now is not None else datetime.now(UTC)
+    return now if now.tzinfo is not None else now.replace(tzinfo=UTC)

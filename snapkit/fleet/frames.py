@@ -29,11 +29,12 @@ def _known(value: int | None) -> tuple[bool, int]:
     return value is None, value or 0
 
 
-def _text(values: Iterable[str]) -> Any:
+def text(values: Iterable[str]) -> Any:
+    """A column of text."""
     return pd.array(list(values), dtype="str")
 
 
-def _times(values: Iterable[int | None], unit: int = 1_000_000) -> pd.DatetimeIndex:
+def times(values: Iterable[int | None], unit: int = 1_000_000) -> pd.DatetimeIndex:
     """Times since 1970, each so many nanoseconds; NaT for what 64 bits of nanoseconds can't hold."""
     nat = np.iinfo(np.int64).min
     counts = [value * unit if value is not None and value * unit < 2**63 else nat for value in values]
@@ -45,34 +46,34 @@ def archives(entries: Iterable[Entry]) -> pd.DataFrame:
     rows = ordered(entries)
     return pd.DataFrame(
         {
-            "Name": _text(e.source.rpartition("/")[2] for e in rows),
-            "ClusterID": _text(e.cluster_id for e in rows),
-            "Region": _text(e.region for e in rows),
-            "Created": _times(e.created for e in rows),
+            "Name": text(e.source.rpartition("/")[2] for e in rows),
+            "ClusterID": text(e.cluster_id for e in rows),
+            "Region": text(e.region for e in rows),
+            "Created": times(e.created for e in rows),
             "Index": pd.array([e.index for e in rows], dtype="UInt64"),
             "Term": pd.array([e.term for e in rows], dtype="UInt64"),
-            "Version": _text(e.version for e in rows),
+            "Version": text(e.version for e in rows),
             "Size": pd.array([e.size for e in rows], dtype="Int64"),
             "StateBytes": pd.array([e.state_bytes for e in rows], dtype="UInt64"),
-            "Level": _text(e.level for e in rows),
-            "Verdict": _text(e.verdict for e in rows),
+            "Level": text(e.level for e in rows),
+            "Verdict": text(e.verdict for e in rows),
             "Findings": pd.array([e.findings for e in rows], dtype="Int64"),
-            "Error": _text(e.error for e in rows),
-            "SHA256": _text(e.sha256 for e in rows),
-            "Modified": _times((e.modified for e in rows), 1),
-            "ETag": _text(e.etag for e in rows),
+            "Error": text(e.error for e in rows),
+            "SHA256": text(e.sha256 for e in rows),
+            "Modified": times((e.modified for e in rows), 1),
+            "ETag": text(e.etag for e in rows),
         },
-        index=pd.Index(_text(e.source for e in rows), name="Source"),
+        index=pd.Index(text(e.source for e in rows), name="Source"),
     )
 
 
 def tables(entries: Iterable[Entry]) -> pd.DataFrame:
     """As `Catalog.tables`."""
     rows = [(e.source, t) for e in ordered(entries) for t in e.tables]
-    index = [_text(source for source, _ in rows), _text(table.name for _, table in rows)]
+    index = [text(source for source, _ in rows), text(table.name for _, table in rows)]
     return pd.DataFrame(
         {
-            "Type": _text(table.type for _, table in rows),
+            "Type": text(table.type for _, table in rows),
             "Count": pd.array([table.count for _, table in rows], dtype="Int64"),
             "Bytes": pd.array([table.bytes for _, table in rows], dtype="Int64"),
         },
@@ -125,16 +126,16 @@ def clusters(entries: Iterable[Entry]) -> pd.DataFrame:
     names, regions, counts, good, damaged, sizes, first, last, every = zip(*rows, strict=True) if rows else [()] * 9
     return pd.DataFrame(
         {
-            "Region": _text(regions),
+            "Region": text(regions),
             "Archives": pd.array(list(counts), dtype="Int64"),
             "Good": pd.array(list(good), dtype="Int64"),
             "Damaged": pd.array(list(damaged), dtype="Int64"),
             "Size": pd.array(list(sizes), dtype="Int64"),
-            "First": _times(first),
-            "Last": _times(last),
+            "First": times(first),
+            "Last": times(last),
             "Interval": _durations(every),
         },
-        index=pd.Index(_text(names), name="ClusterID"),
+        index=pd.Index(text(names), name="ClusterID"),
     )
 
 
@@ -164,15 +165,15 @@ def gaps(entries: Iterable[Entry], expected: pd.Timedelta | None, now: pd.Timest
     columns = dict(zip(names, zip(*rows, strict=True) if rows else [()] * len(names), strict=True))
     return pd.DataFrame(
         {
-            "ClusterID": _text(columns["ClusterID"]),
-            "From": _times(columns["From"]),
-            "To": _times(columns["To"]),
+            "ClusterID": text(columns["ClusterID"]),
+            "From": times(columns["From"]),
+            "To": times(columns["To"]),
             "Length": _durations(columns["Length"]),
             "Expected": _durations(columns["Expected"]),
             "Missing": pd.array(list(columns["Missing"]), dtype="Int64"),
             "Damaged": pd.array(list(columns["Damaged"]), dtype="Int64"),
-            "Before": _text(columns["Before"]),
-            "After": _text(columns["After"]),
+            "Before": text(columns["Before"]),
+            "After": text(columns["After"]),
         }
     )
 
@@ -206,13 +207,13 @@ def went_back(entries: Iterable[Entry]) -> pd.DataFrame:
     ]
     return pd.DataFrame(
         {
-            "ClusterID": _text(cluster for cluster, _, _ in pairs),
-            "From": _times(before.created for _, before, _ in pairs),
-            "To": _times(after.created for _, _, after in pairs),
+            "ClusterID": text(cluster for cluster, _, _ in pairs),
+            "From": times(before.created for _, before, _ in pairs),
+            "To": times(after.created for _, _, after in pairs),
             "IndexBefore": pd.array([before.index for _, before, _ in pairs], dtype="UInt64"),
             "IndexAfter": pd.array([after.index for _, _, after in pairs], dtype="UInt64"),
-            "Before": _text(before.source for _, before, _ in pairs),
-            "After": _text(after.source for _, _, after in pairs),
+            "Before": text(before.source for _, before, _ in pairs),
+            "After": text(after.source for _, _, after in pairs),
         }
     )
 

@@ -107,6 +107,28 @@ class Place:
                 error.where = f"{self.source}: {where}" if where else self.source
                 raise
 
+    def remove(self) -> None:
+        """Delete it, if it is still what was listed.
+
+        Raises:
+            SourceError: It can't be deleted.
+            SnapshotError: It is another than was listed.
+        """
+        with self.told("removed"):
+            if self.remote:
+                system, path = _file_system(self.address.value, self.access)
+                system.invalidate_cache()
+                now = _of_remote(self.address.value, system.info(path), self.access)
+            else:
+                now = _of_file(self.address.value, self.access)
+            if (now.size, now.modified, now.etag) != (self.size, self.modified, self.etag):
+                what, advice = "was changed since it was looked at, and is not removed", "look at it again"
+                raise SnapshotError(what, self.source, advice)
+            if self.remote:
+                system.rm_file(path)
+            else:
+                Path(self.address.value).unlink()
+
     @contextmanager
     def told(self, done: str) -> Iterator[None]:
         """Turns whatever a file system raises into a SourceError that shows no credentials."""
@@ -207,18 +229,16 @@ def _local(source: str, access: Access) -> Iterator[Place]:
         raise SourceError("matches no file", shown(pattern), "check the pattern")
     for path in found:
         try:
-            about = Path(path).stat()
+            yield _of_file(path, access)
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise SourceError(f"can't be read ({reason})", shown(path), "check the path and its mode") from error
-        yield Place(
-            shown(path),
-            shown(os.path.abspath(path)),  # noqa: PTH100 - links are left as they are
-            Hidden(path),
-            access,
-            about.st_size,
-            about.st_mtime_ns,
-        )
+
+
+def _of_file(path: str, access: Access) -> Place:
+    about = Path(path).stat()
+    location = shown(os.path.abspath(path))  # noqa: PTH100 - links are left as they are
+    return Place(shown(path), location, Hidden(path), access, about.st_size, about.st_mtime_ns)
 
 
 def shown(path: str) -> str:
@@ -242,16 +262,20 @@ def _remote(source: str, access: Access) -> Iterator[Place]:
         raise SourceError("matches nothing", whole.source, "check the pattern")
     for about in files:
         address = source if len(files) == 1 and not _is_pattern(path) else system.unstrip_protocol(about["name"])
-        size = about.get("size")
-        yield Place(
-            archive.describe(address),
-            archive.describe(address),
-            Hidden(address),
-            access,
-            int(size) if size is not None else None,
-            _modified(about),
-            str(about.get("ETag") or about.get("etag") or about.get("md5Hash") or "").strip('"'),
-        )
+        yield _of_remote(address, about, access)
+
+
+def _of_remote(address: str, about: Mapping[str, Any], access: Access) -> Place:
+    size, etag = about.get("size"), about.get("ETag") or about.get("etag") or about.get("md5Hash") or ""
+    return Place(
+        archive.describe(address),
+        archive.describe(address),
+        Hidden(address),
+        access,
+        int(size) if size is not None else None,
+        _modified(about),
+        str(etag).strip('"'),
+    )
 
 
 def _is_pattern(path: str) -> bool:
