@@ -7,22 +7,22 @@ U+FFFD. Nothing here looks at the clock: the same findings give the same bytes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import islice
 from typing import Any, Literal, NamedTuple, TypeAlias
 from xml.etree import ElementTree as ET
 
 import pandas as pd
 
 from snapkit.format.archive import Member
-from snapkit.state.page import AMBER, BLUE, RED, escaped, plain, table
+from snapkit.state.page import AMBER, BLUE, GREEN, RED, escaped, label, plain, table
 from snapkit.state.page import page as html_page
 
 Severity: TypeAlias = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")  # the worst first
 
-SHOWN = 100  # findings that a notebook's cell shows; to_html() has all
+LEVELS = ("archive", "framing", "records", "references")  # of the checks; each has those before it
+SHOWN = 20  # findings that a notebook's cell shows; to_html() has all
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -89,7 +89,7 @@ class Report:
     snapshot_id: str = ""
     version_range: str = ""
     members: tuple[Member, ...] = ()
-    levels: tuple[str, ...] = field(default=("archive", "framing", "records", "references"))
+    levels: tuple[str, ...] = LEVELS
     checks: tuple[str, ...] = ()
 
     @property
@@ -116,6 +116,23 @@ class Report:
         """Such as `not ok; 1 error, 2 warnings`."""
         counts = [f"{n:,} {name}{'' if n == 1 else 's'}" for name in SEVERITIES if (n := self._count(name))]
         return f"{'ok' if self.ok else 'not ok'}; {', '.join(counts) or 'nothing found'}"
+
+    @property
+    def verdict(self) -> str:
+        """Would it restore, or what came of a restore? In a sentence that says no more than was checked."""
+        surprises = ", with surprises" if self.worst == "warning" else ""
+        if "check" in self.levels:
+            return (
+                f"The live state is as it should be{surprises}."
+                if self.ok
+                else "The live state is not as it should be."
+            )
+        into = f" into {self.target}" if self.target else ""
+        if not self.ok:
+            stopped = "; a restore is not begun" if "preflight" in self.levels else ""
+            return f"It would not restore{into}, or data would be lost{stopped}."
+        known = "" if set(LEVELS) <= set(self.levels) else f", as far as its {' and '.join(self.levels)} tell"
+        return f"It would restore{into}{surprises}{known}."
 
     def __repr__(self) -> str:
         return plain(f"<Report {self.source}: {self.summary}>")
@@ -151,7 +168,7 @@ class Report:
 
     def to_text(self) -> str:
         """For a terminal: the verdict, what is known of the snapshot, then a line for each finding."""
-        lines = [f"{self.source}: {self.summary}", *(f"{name}: {value}" for name, value in self._facts())]
+        lines = [f"{self.source}: {self.summary}", *(f"{name}: {value}" for name, value in self.facts())]
         return "\n".join(plain(line) for line in [*lines, *map(str, self.found)]) + "\n"
 
     def to_line(self) -> str:
@@ -170,7 +187,8 @@ class Report:
     def _repr_html_(self) -> str:
         return _fragment(self, SHOWN)
 
-    def _facts(self) -> Iterator[tuple[str, str]]:
+    def facts(self) -> Iterator[tuple[str, str]]:
+        """What is known of the snapshot and what was checked: names and values."""
         if self.snapshot_id or self.version_range:
             by = f"written by Nomad {self.version_range}" if self.version_range else ""
             yield "snapshot", ", ".join(part for part in (self.snapshot_id, by) if part)
@@ -232,7 +250,7 @@ def _report_suite(root: ET.Element, report: Report, fail_on: Severity, stamp: st
     names = list(dict.fromkeys(map(_token, [*report.checks, *(f.check for f in report.found)]))) or ["verify"]
     suite = _suite(root, report.source, stamp, tests=len(names), failures=len(failing), errors=0)
     properties = ET.SubElement(suite, "properties")
-    for name, value in report._facts():
+    for name, value in report.facts():
         ET.SubElement(properties, "property", name=name, value=plain(value))
     for member in report.members:
         ET.SubElement(properties, "property", name=_token(f"sha256 {member.name}"), value=member.sha256)
@@ -262,7 +280,7 @@ def _outputs(suite: ET.Element, lines: Sequence[str]) -> None:
     ET.SubElement(suite, "system-err")
 
 
-_COLOURS: dict[str, str] = {"error": RED, "warning": AMBER, "note": BLUE}
+COLOURS: dict[Severity, str] = {"error": RED, "warning": AMBER, "note": BLUE}
 
 
 def page(reports: Iterable[Report], unread: Iterable[Unread] = ()) -> str:
@@ -276,20 +294,28 @@ def page(reports: Iterable[Report], unread: Iterable[Unread] = ()) -> str:
     return html_page("snapkit verify", parts)
 
 
+def verdict_html(report: Report) -> str:
+    """The source, the verdict on it and how many findings of each severity there are, as HTML."""
+    colour = {None: GREEN, "note": GREEN, "warning": AMBER, "error": RED}[report.worst]
+    told = f"{label(report.verdict, colour)} <small>{escaped(report.summary)}</small>"
+    return f"<p><b>{escaped(report.source)}</b>: {told}</p>"
+
+
 def _fragment(report: Report, most: int | None) -> str:
-    """A report as HTML."""
-    colour = RED if not report.ok else "inherit"
-    parts = [f'<p><b>{escaped(report.source)}</b>: <span style="color:{colour}">{escaped(report.summary)}</span></p>']
-    facts = [*report._facts(), *((m.name, f"{m.size:,} bytes, SHA-256 {m.sha256}") for m in report.members)]
-    parts.append(table([[escaped(name), escaped(value)] for name, value in facts]))
+    """A report as HTML: all of it, or so much that a notebook's cell stays short."""
+    parts = [verdict_html(report)]
+    facts = [*report.facts(), *((m.name, f"{m.size:,} bytes, SHA-256 {m.sha256}") for m in report.members)]
+    known = table([[label(name), escaped(value)] for name, value in facts])
+    parts.append(known if most is None else f"<details><summary>what was checked</summary>{known}</details>")
     if report.found:
-        rows = [_row(finding) for finding in islice(report.found, most)]
+        shown = sorted(report.found, key=lambda f: SEVERITIES.index(f.severity)) if most is not None else report.found
+        rows = [_row(finding) for finding in shown[:most]]
         parts.append(table(rows, ("Severity", "Check", "Place", "What", "What to do")))
     if most is not None and len(report.found) > most:
-        parts.append(f"<p>{len(report.found) - most:,} more findings: see to_text() or to_html()</p>")
+        parts.append(f"<p>{len(report.found) - most:,} more findings: see findings, to_text() or to_html()</p>")
     return f'<div style="overflow-wrap:anywhere">{"".join(parts)}</div>'
 
 
 def _row(finding: Finding) -> list[str]:
-    severity = f'<b style="color:{_COLOURS[finding.severity]}">{finding.severity}</b>'
+    severity = f'<b style="color:{COLOURS[finding.severity]}">{finding.severity}</b>'
     return [severity, *map(escaped, (finding.check, finding.place, finding.message, finding.advice))]

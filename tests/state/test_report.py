@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from snapkit.format.archive import Member
 from snapkit.state.page import plain
 from snapkit.state.report import (
+    LEVELS,
     SEVERITIES,
     Finding,
     Report,
@@ -311,11 +312,27 @@ def test_its_colours_read_in_light_and_dark(ground: tuple[float, float, float]) 
 
 def test_a_cell_shows_some_and_says_how_many_are_left() -> None:
     many = Report("many", (ORPHAN,) * 250)
-    assert Page(many._repr_html_()).text.count(ORPHAN.place) == 100
-    assert "150 more findings" in many._repr_html_()
+    assert Page(many._repr_html_()).text.count(ORPHAN.place) == 20
+    assert "230 more findings" in many._repr_html_()
     assert Page(many.to_html()).text.count(ORPHAN.place) == 250
     assert "<html" not in many._repr_html_()
     assert "<style" not in many._repr_html_()
+
+
+def verdict(*severities: Severity, levels: tuple[str, ...] = LEVELS, target: str = "") -> str:
+    found = tuple(Finding("a", severity, "p", "m", "d") for severity in severities)
+    return Report("s", found, target, levels=levels).verdict
+
+
+def test_its_verdict_says_no_more_than_was_checked() -> None:
+    assert verdict() == verdict("note") == "It would restore."
+    assert verdict("warning", "note", target="1.6.2") == "It would restore into 1.6.2, with surprises."
+    assert verdict("note", "error") == "It would not restore, or data would be lost."
+    assert verdict(levels=LEVELS[:2]) == "It would restore, as far as its archive and framing tell."
+    assert verdict("error", levels=(*LEVELS, "preflight")).endswith("; a restore is not begun.")
+    assert verdict(levels=(*LEVELS, "preflight")) == "It would restore."
+    assert verdict(levels=("check",)) == "The live state is as it should be."
+    assert verdict("error", levels=("check",)) == "The live state is not as it should be."
 
 
 # -- whatever an archive holds

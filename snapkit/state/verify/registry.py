@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
+from snapkit.state.report import LEVELS as LEVELS
 from snapkit.state.report import Finding, Severity
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ Run: TypeAlias = "Callable[[Subject], Iterator[Found]]"
 #: Names of columns by table.
 Columns: TypeAlias = Mapping[str, Sequence[str]]
 
-LEVELS = ("archive", "framing", "records", "references")
 REHEARSAL = "rehearsal"  # what takes a real server: cluster/rehearse.py
 
 
