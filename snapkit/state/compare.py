@@ -447,6 +447,28 @@ class Changes:
         Raises:
             NotInSnapshotError: It did not change.
         """
+        item = self._item(table, key)
+        frame = _fields_frame([item], self._mask, True)
+        if item.change != "changed":
+            before, after = (_shown(packed, item.kind, self._mask) for packed in (item.before, item.after))
+            row = {"Path": "", "Change": item.change, "Before": before, "After": after, "Diff": "", "Noise": ""}
+            frame = _frame(_FIELDS, [{"Table": table, "Key": item.key} | row])
+        return frame.drop(columns=["Table", "Key"])
+
+    def told(self, table: str, *key: Any) -> pd.DataFrame:
+        """As `get()`, for a person: times in UTC, and of a job also what was submitted.
+
+        Raises:
+            NotInSnapshotError: It did not change.
+        """
+        item = self._item(table, key)
+        if item.change != "changed":
+            return self.get(table, *key)
+        rows = [row | dict(zip(("Before", "After"), row["told"], strict=True)) for row in self._rows(item, noise=True)]
+        blank = {"Table": table, "Key": item.key, "Noise": ""}
+        return _frame(_FIELDS, [blank | row for row in rows]).drop(columns=["Table", "Key"])
+
+    def _item(self, table: str, key: tuple[Any, ...]) -> Changed:
         if len(key) == 1 and isinstance(key[0], tuple):
             key = key[0]
         wanted = tuple(map(str, key))
@@ -510,9 +532,9 @@ class Changes:
                 yield from _field_lines(row)
         yield self.headline
 
-    def _rows(self, item: Changed) -> Iterator[dict[str, Any]]:
+    def _rows(self, item: Changed, noise: bool | None = None) -> Iterator[dict[str, Any]]:
         """What is shown of an object: its fields, and of a job the file that it was submitted with."""
-        yield from _field_rows(item, self._mask, self._noise)
+        yield from _field_rows(item, self._mask, self._noise if noise is None else noise)
         if item.kind.table == "jobs" and (row := self._submitted.get(item.key)) is not None:
             told = f"{row['Added']} lines added, {row['Removed']} removed; shown if secrets are revealed"
             path = f"what was submitted (version {row['Before']} to {row['After']})"

@@ -1,0 +1,41 @@
+"""What all browsers have in common: a widget where a kernel is, the same in a few words of HTML where none is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from snapkit.errors import SnapshotError
+
+
+def ipywidgets() -> Any:
+    """The package.
+
+    Raises:
+        SnapshotError: It is not installed.
+    """
+    try:
+        import ipywidgets
+    except ImportError as error:
+        raise SnapshotError("needs the package ipywidgets", "browse()", "pip install 'snapkit[lab]'") from error
+    return ipywidgets
+
+
+class Browser:
+    """Something to click through.
+
+    Attributes:
+        widget: All of it, to be displayed or put among others.
+    """
+
+    widget: Any
+
+    def to_html(self) -> str:
+        """What there is to see of it without a kernel: exported, on a code host, in a notebook that is opened again.
+
+        It is short, and the same each time.
+        """
+        raise NotImplementedError
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
+        bundle: dict[str, Any] = dict(self.widget._repr_mimebundle_(**kwargs))
+        return bundle | {"text/html": self.to_html(), "text/plain": repr(self)}
