@@ -474,12 +474,7 @@ class Changes:
         wanted = tuple(map(str, key))
         for item in self._all:
             if item.kind.table == table and tuple(map(str, item.key)) == wanted:
-                frame = _fields_frame([item], self._mask, True)
-                if item.change != "changed":
-                    before, after = (_shown(packed, item.kind, self._mask) for packed in (item.before, item.after))
-                    row = {"Path": "", "Change": item.change, "Before": before, "After": after, "Diff": "", "Noise": ""}
-                    frame = _frame(_FIELDS, [{"Table": table, "Key": item.key} | row])
-                return frame.drop(columns=["Table", "Key"])
+                return item
         raise NotInSnapshotError("did not change", f"table {table}, {_name_of(key)}", "objects lists what did")
 
     # -- how it shows itself
