@@ -18,6 +18,7 @@ from snapkit.errors import SnapshotError
 from snapkit.fleet import entries, frames, keeping, retention
 from snapkit.fleet.entries import LEVELS, Entry, Level
 from snapkit.fleet.places import Access, Place, listed
+from snapkit.fleet.questions import Questions
 from snapkit.fleet.retention import Keep
 from snapkit.fleet.running import Hidden, Runner
 from snapkit.format.age import Identity
@@ -34,7 +35,7 @@ KEPT_EVERY = 30.0  # seconds: what is lost at most of a run that is cut short
 Result = TypeVar("Result")
 
 
-class Catalog:
+class Catalog(Questions):
     """Archives of one or more clusters, each read once: what they are, whether they are whole, and what is missing.
 
     Attributes:

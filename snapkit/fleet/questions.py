@@ -1,0 +1,240 @@
+"""What a catalog answers from the records of its archives: SQL, tables, histories, growth, anomalies."""
+
+from __future__ import annotations
+
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import pandas as pd
+
+from snapkit.errors import SnapshotError
+from snapkit.progress import long_work
+
+if TYPE_CHECKING:
+    from snapkit.fleet.dataset import Archive, Dataset
+    from snapkit.fleet.entries import Entry
+    from snapkit.fleet.history import History, Measure
+    from snapkit.fleet.places import Access, Place
+    from snapkit.fleet.running import Runner
+    from snapkit.format.archive import Progress
+
+FOLDER = "dataset"  # of a store
+
+
+class Questions(ABC):
+    """The part of a Catalog that needs the records of archives: what is asked for is extracted first, and kept.
+
+    Records are kept in the folder `dataset` of the store (without a store: in a temporary folder, as long as the
+    catalog lives), each distinct record once and with its secrets masked; an archive is read again only for a table
+    that was not extracted from it. Archives that can't be read are left out: `extract()` tells which.
+    """
+
+    store: Path | None
+    _access: Access
+    _runner: Runner
+    _places: dict[str, Place]
+    _progress: Progress | None
+    _dataset: Dataset | None = None
+    _folder: tempfile.TemporaryDirectory[str] | None = None
+
+    @abstractmethod
+    def entries(self) -> list[Entry]:
+        """What is known of each archive."""
+
+    @property
+    @abstractmethod
+    def tables(self) -> pd.DataFrame:
+        """What is in them."""
+
+    # -- extraction
+
+    @property
+    def dataset(self) -> Dataset:
+        """The records that were extracted."""
+        from snapkit.fleet.dataset import Dataset
+
+        if self._dataset is None:
+            if self.store is None:
+                self._folder = tempfile.TemporaryDirectory(prefix="snapkit-")
+            folder = self.store if self._folder is None else Path(self._folder.name)
+            assert folder is not None
+            self._dataset = Dataset(folder / FOLDER, self._access.key.value)
+        return self._dataset
+
+    def _whole(self) -> list[Archive]:
+        """The archives that have records, by cluster and time."""
+        from snapkit.fleet.dataset import Archive, in_order
+
+        found = []
+        for entry in self.entries():
+            if entry.level == "meta" and entry.verdict != "error":
+                advice = "make the catalog with level='counts' or 'verify'"
+                raise SnapshotError("knows no more than metadata", "the catalog", advice)
+            if entry.tables and entry.verdict != "unread":
+                created = pd.Timestamp(entry.created, unit="ms", tz="UTC").as_unit("ns") if entry.created else None
+                place = self._places[entry.location]
+                found.append(Archive(place, entry.cluster_id, created, entry.index, entry.sha256))
+        return in_order(found)
+
+    def _extracted(self, *tables: str) -> list[Archive]:
+        """The archives, with these tables extracted."""
+        archives = self._whole()
+        self._extract(archives, tables)
+        return archives
+
+    @long_work("Extracting records")
+    def _extract(
+        self, archives: Sequence[Archive], tables: Sequence[str], *, progress: Progress | None = None
+    ) -> pd.DataFrame:
+        return self.dataset.extract(archives, self._runner, tables, progress or self._progress)
+
+    def extract(self, tables: Sequence[str] | None = None, *, progress: Progress | None = None) -> pd.DataFrame:
+        """Extract tables of all archives, so that later questions are answered at once.
+
+        Args:
+            tables: Which; by default all but the Index table, and those of types that are not known.
+            progress: Called with the bytes of the archives read so far and in all.
+
+        Returns:
+            Source (str), Status (str; extracted, there already, left out), Records (Int64; of these tables), New
+            (Int64; records that no archive before had), Message (str; why it was left out), by cluster and time.
+
+        Raises:
+            NotInSnapshotError: There is no such table.
+            SnapshotError: The catalog knows no more than metadata, or another process writes to the store.
+        """
+        from snapkit.fleet.dataset import DEFAULT
+
+        archives = self._whole()
+        names = list(DEFAULT if tables is None else dict.fromkeys(tables))
+        frame = self._extract(archives, names, progress=progress)
+        told = {archive.place.source for archive in archives}
+        known = {entry.sha256 for entry in self.entries() if entry.source in told}
+        rows = [
+            (entry.source, "left out", None, None, entry.error)
+            for entry in self.entries()
+            if entry.source not in told and (not entry.sha256 or entry.sha256 not in known)
+        ]
+        if not rows:
+            return frame
+        others = pd.DataFrame(rows, columns=list(frame.columns)).astype(frame.dtypes.to_dict())
+        return pd.concat([frame, others], ignore_index=True)
+
+    # -- questions
+
+    def sql(self, query: str) -> pd.DataFrame:
+        """The answer of DuckDB to one SELECT over all archives; the tables that it is about are extracted first.
+
+        There is a view for each table, with a row for each record of each snapshot: Snapshot (the archive's source),
+        ClusterID, Created, Index, record_id (equal for equal records), record_bytes, and Nomad's fields, nested ones as
+        JSON text (`Job->>'$.Name'`). The view `snapshots` has the first four alone. Nothing else can be read, and
+        nothing written.
+
+        Raises:
+            SnapshotError: It is no SELECT, or DuckDB can't answer it.
+        """
+        from snapkit.fleet.dataset import tables_in
+
+        return self.dataset.sql(query, self._extracted(*tables_in(query)))
+
+    def table(self, table: str) -> pd.DataFrame:
+        """All records of a table in all archives, as the view of `sql()`, by cluster and time.
+
+        Raises:
+            NotInSnapshotError: There is no such table.
+        """
+        return self.dataset.table(table, self._extracted(table))
+
+    def history(self, table: str, *key: Any, noise: bool = False) -> History:
+        """Every state that an object had, while it was gone too: from which snapshot to which, and what changed.
+
+        What changes without anybody's doing makes no state of its own, as with `compare()`: indexes and times alone,
+        heartbeats, copies of jobs, entries of maps in another order.
+
+        Args:
+            table: The table's name.
+            key: The object's key fields, one by one or as one tuple.
+            noise: Show also what nobody did.
+
+        Raises:
+            NotInSnapshotError: There is no such table, or no archive has such an object.
+        """
+        from snapkit.fleet.history import history
+
+        return history(self.dataset, self._extracted(table), table, _key(key), noise=noise)
+
+    def when(self, table: str, *key_and_condition: Any) -> pd.DataFrame:
+        """Since when and until when an object met a condition.
+
+        As in `catalog.when("acl_policies", "anonymous", "Rules ~ 'write'")`.
+
+        Args:
+            table: The table's name.
+            key_and_condition: The object's key fields, and last the condition, as `snapkit.fleet.conditions` has it.
+
+        Returns:
+            ClusterID (str), After (datetime64[ns, UTC]; when the last snapshot was taken in which it did not hold
+            yet: it began between then and Since; NaT if it held from the first), Since, Until (when the first and last
+            snapshot were taken in which it held), Before (when the next was taken, in which it did not; NaT if it
+            still holds), SinceIndex, UntilIndex (UInt64), Snapshots (Int64; in which it held), SinceSnapshot,
+            UntilSnapshot (str).
+
+        Raises:
+            NotInSnapshotError: There is no such table, or no archive has such an object.
+            ConditionError: The condition can't be understood.
+        """
+        from snapkit.fleet.conditions import condition
+        from snapkit.fleet.history import when
+
+        if not key_and_condition:
+            raise SnapshotError("is missing", "the condition", "give one such as \"Rules ~ 'write'\"")
+        *key, text = key_and_condition
+        condition(str(text))  # so that a wrong one fails before archives are read
+        return when(self.dataset, self._extracted(table), table, _key(key), str(text))
+
+    def growth(
+        self, by: Literal["table", "job"] = "table", *, measure: Measure = "Bytes", cluster: str | None = None
+    ) -> pd.DataFrame:
+        """How tables or jobs grew, for `snapkit.jupyter.growth_chart()`.
+
+        Args:
+            by: `table`, or `job`: all records that are a job's (its versions, evaluations, allocations and so on).
+            measure: `Bytes` in state.bin, or `Count` of records.
+            cluster: A ClusterID or how it begins; needed where there are several.
+
+        Returns:
+            Index Created (datetime64[ns, UTC]); a column (Int64) for each table or job (`namespace/id`), the largest at
+            the end first.
+
+        Raises:
+            SnapshotError: There are several clusters and none is named, or there is no such cluster.
+        """
+        from snapkit.fleet.history import OF_JOBS, growth_by_job, growth_by_table, one_cluster
+
+        if by not in ("table", "job") or measure not in ("Bytes", "Count"):
+            raise SnapshotError(f"can't be {by!r:.40} and {measure!r:.40}", "growth", "by table or job, Bytes or Count")
+        archives = one_cluster(self._whole(), cluster)
+        if by == "table":
+            return growth_by_table(self.tables, archives, measure)
+        self._extract(archives, list(OF_JOBS))
+        return growth_by_job(self.dataset, [a for a in archives if self.dataset.has(a, "jobs")], measure)
+
+    def anomalies(self) -> pd.DataFrame:
+        """What is worth a look: rules of thumb, none of them a verdict.
+
+        Returns:
+            ClusterID (str), Kind (str; `jump`: a table is suddenly much larger or smaller, `grows`: it never shrinks,
+            `acl-deletion`: of a token that did not expire, a policy, role, auth method or binding rule, `index-back`:
+            Raft's index is lower than before), Table (str), Key (object; a tuple), Created (datetime64[ns, UTC]),
+            Snapshot (str; the source of the one that shows it), Message (str), by cluster and time.
+        """
+        from snapkit.fleet.anomalies import ACL_TABLES, anomalies
+
+        return anomalies(self.dataset, self._extracted(*ACL_TABLES), self.tables)
+
+
+def _key(key: Sequence[Any]) -> tuple[Any, ...]:
+    return tuple(key[0]) if len(key) == 1 and isinstance(key[0], tuple) else tuple(key)
