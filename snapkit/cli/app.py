@@ -18,7 +18,7 @@ from snapkit.version import __version__
 #: As `--help` lists them; what is not here comes last.
 ORDER = (
     *("inspect", "show", "search", "export", "verify", "diff", "timeline", "who", "sizes", "report"),
-    *("redact", "save", "restore", "recover", "serve", "lab", "demo"),
+    *("redact", "save", "restore", "recover", "serve", "fleet", "lab", "demo"),
 )
 
 

@@ -41,6 +41,7 @@ class Catalog(Questions):
     Attributes:
         store: The folder that it is kept in; None for memory alone.
         level: How much of each archive is read.
+        target: The release to be restored into; None for the one that wrote each.
     """
 
     def __init__(
@@ -88,7 +89,7 @@ class Catalog(Questions):
         self.level = level
         self._sources = [sources] if isinstance(sources, str | os.PathLike) else list(sources)
         self._runner = Runner(client, workers)
-        self._target = target
+        self.target = target
         self._progress = progress
         if key is None:
             key = keeping.key(self.store) if self.store is not None else secrets.token_bytes(32)
@@ -117,7 +118,7 @@ class Catalog(Questions):
             SnapshotError: What is in the store is no catalog, or there is no such Dask cluster.
         """
         places = {place.location: place for place in listed(self._sources, self._access)}
-        kept = self._entries if self._entries is not None else keeping.load(self.store, self._target)
+        kept = self._entries if self._entries is not None else keeping.load(self.store, self.target)
         found = {at: self._listed_anew(kept[at], place) for at, place in places.items() if at in kept}
         wanted = [
             place for at, place in places.items() if again or at not in found or not found[at].is_of(place, self.level)
@@ -137,7 +138,7 @@ class Catalog(Questions):
         try:
             yield
         finally:
-            keeping.save(self.store, found.values(), self._target)
+            keeping.save(self.store, found.values(), self.target)
 
     def _read(self, places: Sequence[Place], found: dict[str, Entry], progress: Progress | None) -> None:
         before, total = 0, sum(place.size or 0 for place in places)
@@ -148,14 +149,14 @@ class Catalog(Questions):
                 progress(before + done, total)
 
         # In this process, progress is told from within archives; of others, as they are done.
-        arguments: tuple[Any, ...] = (self.level, self._target, *((further,) if self._runner.here else ()))
+        arguments: tuple[Any, ...] = (self.level, self.target, *((further,) if self._runner.here else ()))
         with closing(self._runner.run(entries.read, places, *arguments, failed=entries.unread)) as results:
             for place, entry in zip(places, results, strict=True):
                 found[place.location] = entry
                 before += place.size or 0
                 further(0, None)
                 if time.monotonic() - saved > KEPT_EVERY:
-                    keeping.save(self.store, found.values(), self._target)
+                    keeping.save(self.store, found.values(), self.target)
                     saved = time.monotonic()
 
     def run(
@@ -249,13 +250,8 @@ class Catalog(Questions):
         Raises:
             SnapshotError: `expected` is no duration.
         """
-        try:
-            interval = pd.Timedelta(expected) if expected is not None else None
-            ends = pd.Timestamp(_utc(now)) if now is not None else None
-        except ValueError as error:
-            raise SnapshotError(f"is no duration {expected!r:.40}", "expected", "give one such as 1h") from error
-        if interval is not None and not interval > pd.Timedelta(0):  # NaT is not either
-            raise SnapshotError(f"is {expected!r:.40}", "expected", "give a duration such as 1h")
+        interval = duration(expected, "expected") if expected is not None else None
+        ends = pd.Timestamp(_utc(now)) if now is not None else None
         return frames.gaps(self.entries(), interval, ends)
 
     def mixed(self) -> pd.DataFrame:
@@ -343,7 +339,7 @@ class Catalog(Questions):
                     except SnapshotError as error:
                         removed[at] = plain(str(error))
         finally:
-            keeping.save(self.store, self._entries.values(), self._target)
+            keeping.save(self.store, self._entries.values(), self.target)
         frame = retention.frame(decisions)
         errors = [removed.get(decision.entry.location) for decision in decisions]
         frame["Removed"] = pd.array([error == "" for error in errors], dtype="boolean")
@@ -371,3 +367,18 @@ class Catalog(Questions):
 def _utc(now: datetime | None) -> datetime:
     now = now if now is not None else datetime.now(UTC)
     return now if now.tzinfo is not None else now.replace(tzinfo=UTC)
+
+
+def duration(given: str | timedelta, where: str) -> pd.Timedelta:
+    """A duration such as `26h`, with its unit.
+
+    Raises:
+        SnapshotError: It is none, or not longer than nothing.
+    """
+    try:
+        found = pd.Timedelta(given)
+    except ValueError:
+        found = pd.Timedelta(0)
+    if (isinstance(given, str) and given.strip().isdigit()) or not found > pd.Timedelta(0):
+        raise SnapshotError(f"is no duration {given!r:.40}", where, "give one such as 26h")
+    return found

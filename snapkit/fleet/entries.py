@@ -29,6 +29,7 @@ LEVELS: tuple[Level, ...] = ("meta", "counts", "verify")
 #: `ok`: all checks were made, and there is no error; `error`: there is one; `unknown`: not all were made, and no error
 #: came up; `unread`: it could not be looked at.
 Verdict: TypeAlias = Literal["ok", "error", "unknown", "unread"]
+VERDICTS: tuple[Verdict, ...] = ("ok", "error", "unknown", "unread")
 
 HEAD = 64 << 10  # bytes; meta.json is in the first of them
 JOBS = 8  # that the region is looked for in

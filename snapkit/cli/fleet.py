@@ -1,0 +1,180 @@
+"""fleet: many archives at once, on this machine or on a Dask cluster."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from snapkit.cli.app import app
+from snapkit.cli.inputs import Identity, Json, moment_of, progress_bar, require_free
+from snapkit.cli.output import one_line, print_json, print_text, show_frame
+from snapkit.errors import SnapshotError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from snapkit.fleet.catalog import Catalog
+    from snapkit.fleet.entries import Level
+
+fleet = typer.Typer(
+    name="fleet",
+    help="Many archives: what there is, whether it is whole, what became of an object. See docs/fleet.md.",
+    no_args_is_help=True,
+)
+app.add_typer(fleet)
+
+SOURCES = "Archives: paths, quoted patterns such as 'backups/*.snap', folders, or fsspec URLs of these (s3://…/*.snap)."
+Sources = Annotated[list[str], typer.Argument(help=SOURCES, metavar="SOURCES...")]
+Store = Annotated[
+    Path | None, typer.Option("--store", help="Keep what is known here: what has not changed is not read again.")
+]
+Workers = Annotated[int, typer.Option("--workers", help="Processes of this machine that do the reading.", min=1)]
+Dask = Annotated[
+    str | None, typer.Option("--dask", help="Let a Dask cluster do it: its address.", metavar="tcp://HOST:PORT")
+]
+Limit = Annotated[int | None, typer.Option("--limit", help="Rows to show; 0 for all. Default: 50 on a terminal.")]
+
+
+def catalog_of(
+    sources: list[str],
+    store: Path | None,
+    workers: int,
+    dask: str | None,
+    identity: str | None,
+    *,
+    level: Level = "verify",
+    target: str | None = None,
+    again: bool = False,
+) -> Catalog:
+    """A catalog that has been read; notes on stderr what could not be."""
+    from snapkit.fleet.catalog import Catalog
+
+    catalog = Catalog(sources, store=store, client=dask, workers=workers, level=level, target=target, identity=identity)
+    with progress_bar("Reading archives") as progress:
+        catalog.refresh(again=again, progress=progress)
+    return catalog
+
+
+def note_unread(catalog: Catalog) -> bool:
+    """Say on stderr which archives could not be looked at. Are there any?"""
+    unread = [entry for entry in catalog.entries() if entry.verdict == "unread"]
+    for entry in unread:
+        print(f"snapkit: {one_line(entry.error)}", file=sys.stderr)
+    return bool(unread)
+
+
+@fleet.command("list")
+def list_(
+    sources: Sources,
+    show: Annotated[
+        Literal["archives", "tables", "findings", "clusters", "gaps", "mixed", "went-back", "newest-good"],
+        typer.Option(help="What of it. newest-good: which to restore; went-back: where a restore lies between."),
+    ] = "archives",
+    level: Annotated[
+        Literal["meta", "counts", "verify"],
+        typer.Option(help="meta: the first bytes of each alone; counts: records by table; verify: all checks."),
+    ] = "counts",
+    expected: Annotated[
+        str | None, typer.Option(help="Of gaps: how often an archive is taken, such as 1h. Default: the median.")
+    ] = None,
+    store: Store = None,
+    workers: Workers = 1,
+    dask: Dask = None,
+    identity: Identity = None,
+    limit: Limit = None,
+    json_: Json = False,
+) -> None:
+    """What archives there are, a row each, and what the series of them tells. A damaged one is a row with its error."""
+    if expected is not None and show != "gaps":
+        raise SnapshotError("needs --show gaps", "--expected", "add it")
+    needed: Level = "verify" if show in ("newest-good", "findings") else level
+    catalog = catalog_of(sources, store, workers, dask, identity, level=needed)
+    found = getattr(catalog, show.replace("-", "_"))
+    frame = catalog.gaps(expected) if show == "gaps" else found() if callable(found) else found
+    if show == "archives" and not json_:
+        frame = frame[_shown(frame)]
+    show_frame(frame, json_, limit)
+    if note_unread(catalog):
+        raise typer.Exit(2)
+
+
+def _shown(frame: pd.DataFrame) -> list[str]:
+    """The columns that a person wants first."""
+    first = ["Created", "Verdict", "Error", "ClusterID", "Index", "Version", "Size", "StateBytes", "Findings"]
+    return [name for name in first if name != "Error" or frame["Error"].ne("").any()]
+
+
+@fleet.command()
+def check(
+    sources: Sources,
+    store: Store = None,
+    keep: Annotated[
+        str | None,
+        typer.Option(
+            help="A retention rule: what it does not keep would go. The newest of each hour, day, week, month, year.",
+            metavar="hourly=24,daily=14,monthly=12",
+        ),
+    ] = None,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Remove what --keep does not keep, and not only say so.")
+    ] = False,
+    max_age: Annotated[
+        str | None,
+        typer.Option("--max-age", help="Fail if a cluster's newest good archive is older.", metavar="26h"),
+    ] = None,
+    target: Annotated[str | None, typer.Option(help="The release to restore into: 1.6.2, or 2.0.5+ent.")] = None,
+    fail_on: Annotated[
+        Literal["error", "warning", "note"], typer.Option(help="What makes the exit status 1.")
+    ] = "error",
+    only_new: Annotated[
+        bool, typer.Option("--only-new", help="Judge by what is new alone, and not by all that is there.")
+    ] = False,
+    again: Annotated[bool, typer.Option("--again", help="Read all of them again: a disk may have changed.")] = False,
+    metrics: Annotated[
+        Path | None, typer.Option(help="Write metrics in Prometheus' text format.", metavar="FILE.prom")
+    ] = None,
+    junit: Annotated[Path | None, typer.Option(help="Write JUnit XML.", metavar="FILE.xml")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
+    workers: Workers = 1,
+    dask: Dask = None,
+    now: Annotated[str | None, typer.Option(help="When it is, for --keep and --max-age.", metavar="TIME|now")] = None,
+    identity: Identity = None,
+    json_: Json = False,
+) -> None:
+    """Verify what is new, say what is missing, and remove what a retention rule does not keep: for cron and CI.
+
+    Exit status: 0 nothing found; 1 an archive has a finding at or above --fail-on, or a newest good one is too old;
+    2 something could not be done.
+    """
+    from snapkit.files import atomic
+    from snapkit.fleet.catalog import duration
+    from snapkit.fleet.check import check as check_catalog
+    from snapkit.fleet.retention import parse
+
+    if prune and keep is None:
+        raise SnapshotError("needs --keep", "--prune", "say what to keep, such as --keep hourly=24,daily=14,monthly=12")
+    rule = parse(keep) if keep is not None else None  # a mistake is told before the work, as that a file is there
+    oldest = duration(max_age, "--max-age") if max_age is not None else None
+    require_free([path for path in (metrics, junit) if path is not None], overwrite)
+    moment = moment_of(now) or datetime.now(UTC)
+    catalog = catalog_of(sources, store, workers, dask, identity, target=target, again=again)
+    found = check_catalog(
+        catalog, keep=rule, prune=prune, max_age=oldest, fail_on=fail_on, only_new=only_new, now=moment
+    )
+    for message in found.failures:
+        print(f"snapkit: {one_line(message)}", file=sys.stderr)
+    if metrics is not None:
+        found.write_prometheus(metrics, overwrite=overwrite)
+    if junit is not None:
+        with atomic(junit, overwrite) as file:
+            file.write(found.to_junit().encode())
+    if json_:
+        print_json(found.to_json())
+    else:
+        print_text(found.to_text())
+    if found.status:
+        raise typer.Exit(found.status)
