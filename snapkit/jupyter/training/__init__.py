@@ -1,0 +1,42 @@
+"""A course for a team with no cluster at hand: six exercises that check their answers.
+
+In a notebook: `exercise(3)` is the third, its `check("a", answer)` checks an answer, its `hint("a")` gives the next
+hint, and `course()` says how far one is. `snapkit lab --training` makes a private copy.
+"""
+
+from __future__ import annotations
+
+from snapkit.errors import SnapshotError
+from snapkit.jupyter.training.course import Course, Exercise, Hint, Verdict, here
+from snapkit.jupyter.training.exercises import KIND_OF_EXERCISE, PLANS
+from snapkit.jupyter.training.setup import Reset, prepare_training, reset_training
+from snapkit.jupyter.training.story import KINDS
+
+__all__ = [
+    "KINDS",
+    "Course",
+    "Exercise",
+    "Hint",
+    "Reset",
+    "Verdict",
+    "course",
+    "exercise",
+    "prepare_training",
+    "reset_training",
+]
+
+
+def exercise(number: int) -> Exercise:
+    """An exercise of the course, 1 to 6, with its files laid out in this notebook's folder.
+
+    Raises:
+        SnapshotError: There is none of this number, or its files can't be made.
+    """
+    if number not in PLANS:
+        raise SnapshotError("is none", f"exercise {number!r:.20}", f"they go from 1 to {len(PLANS)}")
+    return KIND_OF_EXERCISE.get(number, Exercise)(PLANS[number], here())
+
+
+def course() -> Course:
+    """How far one is in this folder's copy of the course."""
+    return Course(PLANS, here())
