@@ -25,7 +25,7 @@ import tempfile
 import time
 import urllib.parse
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -444,9 +444,9 @@ class Dataset:
         """The answer of DuckDB to one SELECT over views that are named as the tables.
 
         A view has a row for each record of each snapshot: Snapshot (the archive's source), ClusterID, Created, Index,
-        record_id (equal for equal records), record_bytes, Nomad's fields (nested ones as JSON text: `Job->>'$.Name'`),
-        Other. The view `snapshots` has Snapshot, ClusterID, Created and Index alone. Nothing but these views can be
-        read, and nothing written.
+        Nomad's fields, key fields first (nested ones are JSON text: `Job->>'$.Name'`), Other, record_id (equal for
+        equal records) and record_bytes. The view `snapshots` has Snapshot, ClusterID, Created and Index alone. Nothing
+        but these views can be read, and nothing written.
 
         Args:
             query: One SELECT.
@@ -492,12 +492,15 @@ class Dataset:
         connection.register("_members", self.members(there))
         for table in tables:
             records = self.records(table)
-            hidden = ["record_hash", *(name for name in records.schema.names if name in OF_SNAPSHOT)]
+            key = require_table(table).key
+            fields_ = [name for name in records.schema.names if not name.startswith("record_") and name not in key]
+            columns = [*(f's."{name}"' for name in OF_SNAPSHOT), *(f'r."{name}"' for name in key)]
+            columns += [f'r."{name}"' for name in fields_ if name not in OF_SNAPSHOT]
             connection.register(f"_{table}", records)
             connection.execute(
-                f'CREATE VIEW "{table}" AS SELECT {", ".join(f"s.{name}" for name in names.split(", "))}, '
-                f"r.* EXCLUDE ({', '.join(hidden)}) FROM _members m JOIN _snapshots s ON m.snapshot = s.name "
-                f'JOIN "_{table}" r ON r.record_id = m.record_id WHERE m."table" = \'{table}\''
+                f'CREATE VIEW "{table}" AS SELECT {", ".join(columns)}, r.record_id, r.record_bytes FROM _members m '
+                f'JOIN _snapshots s ON m.snapshot = s.name JOIN "_{table}" r ON r.record_id = m.record_id '
+                f"WHERE m.\"table\" = '{table}'"
             )
 
     def table(self, table: str, archives: Sequence[Archive]) -> pd.DataFrame:
@@ -527,11 +530,13 @@ class _Writer:
         for table in tables:
             if (hashes := self._hashes_of_latest(table)) is not None:
                 self._live[table] = hashes
-        # With nothing to go by, many workers would all decode everything: one goes ahead.
-        ahead = 0 if all(table in self._live for table in tables) else 1
-        for some in (todo[:ahead], todo[ahead:]):
+        # With nothing to go by, many workers would all decode everything: one archive goes ahead.
+        ahead = 0 if runner.here or all(table in self._live for table in tables) else 1
+        first = Runner() if runner.workers > 1 else runner  # processes that are started for one archive do not pay
+        for some, where in ((todo[:ahead], first), (todo[ahead:], runner)):
             if some:
-                yield from zip(some, runner.run(read, tasks(some), failed=_failed), strict=True)
+                with closing(where.run(read, tasks(some), failed=_failed)) as results:
+                    yield from zip(some, results, strict=True)
 
     def _hashes_of_latest(self, table: str) -> bytes | None:
         entries = self._dataset._entries

@@ -129,9 +129,9 @@ class Questions(ABC):
         """The answer of DuckDB to one SELECT over all archives; the tables that it is about are extracted first.
 
         There is a view for each table, with a row for each record of each snapshot: Snapshot (the archive's source),
-        ClusterID, Created, Index, record_id (equal for equal records), record_bytes, and Nomad's fields, nested ones as
-        JSON text (`Job->>'$.Name'`). The view `snapshots` has the first four alone. Nothing else can be read, and
-        nothing written.
+        ClusterID, Created, Index, Nomad's fields (nested ones are JSON text: `Job->>'$.Name'`), Other (fields that this
+        snapkit does not know, as JSON text), record_id (equal for equal records) and record_bytes. The view `snapshots`
+        has the first four alone. Nothing else can be read, and nothing written.
 
         Raises:
             SnapshotError: It is no SELECT, or DuckDB can't answer it.
