@@ -21,7 +21,7 @@ from snapkit.files import atomic
 from snapkit.format import age
 from snapkit.format.archive import BLOCK, DEFAULT_LIMITS, Limits, Progress
 from snapkit.format.schema import record_type, type_name
-from snapkit.state.page import GREEN, RED, escaped, label, plain, table
+from snapkit.state.page import AMBER, GREEN, RED, escaped, label, plain, table
 from snapkit.state.report import Report
 from snapkit.state.verify import verify
 from snapkit.state.verify.subject import Subject
@@ -91,15 +91,15 @@ def _verdict(report: Report, name: str) -> Iterator[str]:
         return
     said = "; ".join(part for part in (worst.message, worst.advice) if part)
     yield f"<p>{label('✗ Damaged:', RED)} {escaped(f'{worst.place}: {said}' if worst.place else said)}</p>"
-    if worst.check != "archive.not-a-snapshot":
+    if worst.check not in ("archive.not-a-snapshot", "archive.limit"):
         saved = shlex.quote(f"{_stem(name)}-salvaged.snap")
         yield "<p>What of it is certain makes a whole archive again:</p>"
         yield _code(f"snapkit verify {_shell(name)} --salvage {saved}")
 
 
 def _encrypted(path: Path, name: str) -> Iterator[str]:
-    yield f"<p>{label('🔒 Encrypted (age):')} {path.stat().st_size:,} bytes, of which nothing can be told without an "
-    yield "identity that it was encrypted to. With the file that holds one:</p>"
+    yield f"<p>{label('Encrypted (age):', AMBER)} {path.stat().st_size:,} bytes, of which nothing can be told without "
+    yield "an identity that it was encrypted to. With the file that holds one:</p>"
     yield _code(f"snapkit inspect {_shell(name)} --identity KEYFILE")
     yield _code(f'snap = snapkit.open({_last(name)!r}, identity="KEYFILE")')
     yield "<p>What was encrypted with a passphrase, <code>age -d</code> decrypts first.</p>"
@@ -108,6 +108,8 @@ def _encrypted(path: Path, name: str) -> Iterator[str]:
 def _contents(found: Subject) -> Iterator[str]:
     """Metadata and tables, as far as they could be read."""
     meta = found.archive.meta
+    if not meta and found.framed is None:
+        return
     servers = (meta.get("Configuration") or {}).get("Servers") or []
     facts = {
         "Taken": _time(found.created) if found.created is not None else "unknown",

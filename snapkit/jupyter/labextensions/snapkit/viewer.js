@@ -10,9 +10,8 @@
 (() => {
   const NAME = "Nomad snapshot"; // of the file type, and of the viewer under "Open With"
   const ICON = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24" width="16">
-    <g class="jp-icon3" fill="none" stroke="#616161" stroke-width="1.8" stroke-linejoin="round">
-      <path d="M12 2.5 20.5 7v10L12 21.5 3.5 17V7z"/><path d="M3.5 7 12 11.5 20.5 7M12 11.5v10"/>
-    </g></svg>`;
+    <path class="jp-icon3" fill="#616161" d="M12 2 20.5 6.7 12 11.4 3.5 6.7zM3 8.2 11.2 12.8V22L3 17.4zM21 8.2 12.8 12.8V22L21 17.4z"/>
+    </svg>`;
   const STYLE = `
     .snapkit-Viewer { background: var(--jp-layout-color1); color: var(--jp-content-font-color1); overflow: auto;
       font-family: var(--jp-content-font-family); font-size: var(--jp-content-font-size1); line-height: 1.4; }
@@ -112,7 +111,9 @@
         this.node.setAttribute("aria-label", `${NAME} ${this._context.localPath}`);
         const summary = document.createElement("div");
         this._page.replaceChildren(summary);
-        if (await this._fill(summary, "summary", "Reading", signal)) this._page.append(...this._actions(signal));
+        if (await this._fill(summary, "summary", "Reading", signal)) {
+          summary.querySelector("p").after(...this._actions(signal)); // below the verdict
+        }
       }
 
       /** Put into an element what the server answers, or why there is no answer. Was there one? */
@@ -176,9 +177,13 @@
         super.dispose();
       }
 
-      /** Print the page as long as it is, and not what of it is in view. */
+      /** Print the page as long as it is, not what of it is in view, and without buttons. */
       [Printing.symbol]() {
-        return () => Printing.printWidget({ node: this._page });
+        return () => {
+          const node = this._page.cloneNode(true);
+          node.querySelectorAll("button").forEach((one) => one.remove());
+          return Printing.printWidget({ node });
+        };
       }
     }
 
