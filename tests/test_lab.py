@@ -84,6 +84,8 @@ def test_jupyterlab_is_started_on_loopback_and_asks_nobody_for_news(tmp_path: Pa
     assert "--ServerApp.ip=127.0.0.1" in command
     assert "--LabApp.news_url=None" in command
     assert "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate" in command
+    [viewer] = [word.partition("=")[2] for word in command if word.startswith("--LabApp.extra_labextensions_path=")]
+    assert (Path(viewer) / "snapkit" / "package.json").is_file()
     assert command[-2:] == ["--no-browser", "--port=9999"], "further arguments have the last word"
 
 
@@ -103,6 +105,8 @@ def test_our_settings_are_ahead_of_the_users(already: str | None, monkeypatch: p
     assert theirs == ([already] if already else [])
     settings = json.loads((Path(ours) / "labconfig" / "default_setting_overrides.json").read_text())
     assert settings["@jupyterlab/apputils-extension:notification"]["fetchNews"] == "false"
+    server = json.loads((Path(ours) / "jupyter_server_config.d" / "snapkit.json").read_text())
+    assert server["ServerApp"]["jpserver_extensions"] == {"snapkit.jupyter.server": True}
     assert os.environ.get("JUPYTER_CONFIG_PATH") == already
 
 

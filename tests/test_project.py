@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
+import venv
 import zipfile
 from functools import cache
 from importlib.metadata import packages_distributions
@@ -72,7 +76,7 @@ def test_the_wheel_holds_notebooks_data_and_types(wheel: zipfile.ZipFile) -> Non
 
 def test_the_wheel_holds_nothing_else(wheel: zipfile.ZipFile) -> None:
     tops = {name.partition("/")[0] for name in wheel.namelist()}
-    assert tops == {"snapkit", f"snapkit-{__version__}.dist-info"}
+    assert tops == {"snapkit", f"snapkit-{__version__}.dist-info", f"snapkit-{__version__}.data"}
     parts = {part for name in wheel.namelist() for part in name.split("/")}
     assert not parts & {"tests", "bench", "docs", "oracles", "__pycache__", ".ipynb_checkpoints", "conftest.py"}
     assert not [name for name in wheel.namelist() if name.endswith((".pyc", ".orig"))]
@@ -85,6 +89,31 @@ def test_the_wheel_says_what_it_is(wheel: zipfile.ZipFile) -> None:
     assert "\nRequires-Python: >=3.11\n" in metadata
     scripts = wheel.read(f"{about}/entry_points.txt").decode()
     assert scripts.split() == ["[console_scripts]", "snapkit", "=", "snapkit.cli:main"]
+
+
+def test_jupyter_finds_the_viewer_in_an_environment_with_the_wheel(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+    pytest.importorskip("jupyterlab")
+    venv.create(tmp_path / "venv", symlinks=True)
+    python, packages = tmp_path / "venv" / "bin" / "python", next((tmp_path / "venv").glob("lib/python*/site-packages"))
+    (packages / "others.pth").write_text(sysconfig.get_path("purelib"))  # all that the wheel needs
+
+    def run(*words: str) -> str:
+        environment = os.environ | {"JUPYTER_CONFIG_DIR": str(tmp_path / "config"), "NO_COLOR": "1"}
+        done = subprocess.run(words, capture_output=True, text=True, timeout=120, env=environment, cwd=tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return re.sub(r"\x1b\[\d+m", "", done.stdout + done.stderr)
+
+    pip = (sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-index", "--no-deps")
+    run(*pip, str(wheel.filename))
+    lab = run(str(python), "-m", "jupyterlab.labextensions", "list")
+    assert re.search(rf"^ *snapkit v{re.escape(__version__)} enabled +OK \(python, snapkit\)$", lab, re.M), lab
+    server = run(str(python), "-m", "jupyter_server", "extension", "list")
+    assert re.search(rf"^ *snapkit\.jupyter\.server {re.escape(__version__)} OK$", server, re.M), server
+
+
+def test_the_viewer_has_the_version_of_the_package() -> None:
+    viewer = json.loads((ROOT / "snapkit/jupyter/labextensions/snapkit/package.json").read_text())
+    assert viewer["version"] == __version__
 
 
 # -- dependencies
@@ -135,7 +164,7 @@ def test_all_has_every_extra() -> None:
 
 
 #: Modules of what comes with another of our dependencies, by an API that the other gives out: its bounds are theirs.
-WITH_ANOTHER = {"IPython": "ipykernel", "numpy": "pandas", "urllib3": "requests"}
+WITH_ANOTHER = {"IPython": "ipykernel", "numpy": "pandas", "tornado": "jupyter-server", "urllib3": "requests"}
 
 
 def test_what_the_package_imports_is_a_dependency() -> None:
