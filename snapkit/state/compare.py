@@ -331,6 +331,11 @@ class Changes:
         self._mask = mask
         self._objects = [item for item in objects if noise or not item.is_noise]
 
+    @property
+    def revealed(self) -> bool:
+        """Are secrets shown in it?"""
+        return self._mask is None
+
     def __len__(self) -> int:
         """How many objects changed."""
         return len(self._objects)

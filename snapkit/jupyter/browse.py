@@ -1,0 +1,71 @@
+"""`snapkit.browse()`: something to click through, of whatever it is given."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from snapkit.errors import SnapshotError
+
+if TYPE_CHECKING:
+    from snapkit.jupyter.browser import Browser
+    from snapkit.jupyter.explorer import SnapshotBrowser
+
+TAKES = (
+    "a snapshot (or its path or URL), changes of compare(), a timeline of timeline(), several snapshots (their "
+    "timeline), a report of verify(), or a client (its live state)"
+)
+
+
+def browse(x: Any, *, reveal: bool = False) -> SnapshotBrowser | Browser:
+    """Something to click through, in Jupyter.
+
+    Args:
+        x: A Snapshot, or anything that `open()` takes by path or URL; what `compare()`, `timeline()` or `verify()`
+            gave; several snapshots in a list, for their timeline; a Client, for the live state, taken now.
+        reveal: Show a snapshot's secrets. Of changes, `compare(…, reveal=True)` does.
+
+    Raises:
+        SnapshotError: It is nothing of these, can't be opened, or ipywidgets or anywidget is not installed.
+    """
+    import pandas as pd
+
+    from snapkit.cluster.client import Client
+    from snapkit.cluster.restore import Plan
+    from snapkit.state.compare import Changes
+    from snapkit.state.report import Report
+    from snapkit.state.snapshot import Snapshot, open_snapshot
+
+    if isinstance(x, str | os.PathLike):
+        x = open_snapshot(x)
+    elif isinstance(x, Client):
+        x = x.snapshot()
+    if isinstance(x, Snapshot):
+        from snapkit.jupyter.explorer import SnapshotBrowser
+
+        return SnapshotBrowser(x, reveal=reveal)
+    if isinstance(x, Changes):
+        if reveal and not x.revealed:
+            raise SnapshotError("were compared with secrets masked", "the changes", "ask compare(…, reveal=True)")
+        from snapkit.jupyter.changes import ChangesBrowser
+
+        return ChangesBrowser(x)
+    if isinstance(x, Report):
+        from snapkit.jupyter.findings import ReportBrowser
+
+        return ReportBrowser(x)
+    if isinstance(x, list | tuple) and x and all(isinstance(each, Snapshot | str | os.PathLike) for each in x):
+        from snapkit.state.timeline import timeline
+
+        x = timeline(*x)
+    if isinstance(x, pd.DataFrame):
+        from snapkit.jupyter.events import COLUMNS, TimelineBrowser, is_timeline
+
+        if not is_timeline(x):
+            lacks = ", ".join(name for name in COLUMNS if name not in x.columns)
+            raise SnapshotError(f"is a table without {lacks}", "browse()", f"it takes {TAKES}")
+        return TimelineBrowser(x)
+    if isinstance(x, Plan):
+        advice = "snapkit.jupyter.wizard.RestoreWizard(client, archive, journal) goes through it step by step"
+        raise SnapshotError("is not enough by itself", "a plan", advice)
+    raise SnapshotError(f"takes no {type(x).__name__}", "browse()", f"it takes {TAKES}")
