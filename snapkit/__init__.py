@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from snapkit.cluster.server import serve
     from snapkit.fleet.catalog import Catalog
     from snapkit.format.archive import Limits
+    from snapkit.jupyter.browse import browse
     from snapkit.state.compare import Changes, compare
     from snapkit.state.snapshot import Snapshot
     from snapkit.state.snapshot import open_snapshot as open
@@ -27,6 +29,7 @@ __all__ = [
     "Snapshot",
     "SnapshotError",
     "__version__",
+    "browse",
     "compare",
     "open",
     "serve",
@@ -41,12 +44,18 @@ _LAZY = {
     "Client": ("snapkit.cluster.client", "Client"),
     "Limits": ("snapkit.format.archive", "Limits"),
     "Snapshot": ("snapkit.state.snapshot", "Snapshot"),
+    "browse": ("snapkit.jupyter.browse", "browse"),
     "compare": ("snapkit.state.compare", "compare"),
     "open": ("snapkit.state.snapshot", "open_snapshot"),
     "serve": ("snapkit.cluster.server", "serve"),
     "timeline": ("snapkit.state.timeline", "timeline"),
     "verify": ("snapkit.state.verify", "verify"),
 }
+
+if "ipykernel" in sys.modules:  # in a notebook
+    from snapkit.jupyter.progress import install
+
+    install()
 
 
 def __getattr__(name: str) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from snapkit.errors import SnapshotError
+from snapkit.jupyter.front import display_beside
 
 
 def ipywidgets() -> Any:
@@ -36,6 +37,5 @@ class Browser:
         """
         raise NotImplementedError
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
-        bundle: dict[str, Any] = dict(self.widget._repr_mimebundle_(**kwargs))
-        return bundle | {"text/html": self.to_html(), "text/plain": repr(self)}
+    def _ipython_display_(self) -> None:
+        display_beside(self.widget, self.to_html(), repr(self))
