@@ -6,7 +6,7 @@ import hashlib
 import tarfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Literal, TypeAlias
@@ -153,8 +153,6 @@ def _read_meta(place: Place, entry: Entry) -> Entry:
             document = content.read(most + 1) if content is not None else b""
     except (tarfile.TarError, zlib.error, EOFError) as error:
         raise ArchiveError(f"is no whole archive ({error})", place.source, "fetch it again") from error
-    except OSError as error:
-        raise SourceError(f"can't be read ({error.strerror or error})", place.source, "check its mode") from error
     return replace(entry, verdict="unknown", **_of_meta(parse_meta(document[:most])))
 
 
@@ -190,7 +188,7 @@ def _read_all(place: Place, entry: Entry, level: Level, target: str | None, prog
         verdict=sound if first is None else "error",
         error=str(first) if first is not None else "",
         sha256=passing.digest.hexdigest(),
-        found=report.found,
+        found=tuple(map(_encodable, report.found)),
         checks=report.checks,
     )
 
@@ -216,6 +214,11 @@ def _of_subject(subject: Subject, place: Place) -> dict[str, Any]:
     except SnapshotError:
         pass  # a record that can't be decoded, which verify tells of
     return found
+
+
+def _encodable(finding: Finding) -> Finding:
+    """The same, where half a character of a file's name or of meta.json can't be written: as `\\udcff`."""
+    return Finding(*(text.encode("utf-8", "backslashreplace").decode() for text in astuple(finding)))
 
 
 class _Passing:

@@ -6,7 +6,7 @@ import glob
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -80,14 +80,14 @@ class Place:
         Raises:
             SourceError: It can't be opened; also from what reads it.
         """
-        if not self.remote:
-            with archive.opened(self.address.value) as local:
-                yield local
-            return
-        with self.told("opened"):
-            system, path = _file_system(self.address.value, self.access)
-            opened = system.open(path, "rb", block_size=block, cache_type="readahead", size=self.size)
-        with opened as stream:
+        with ExitStack() as stack:
+            with self.told("opened"):
+                if self.remote:
+                    system, path = _file_system(self.address.value, self.access)
+                    opened = system.open(path, "rb", block_size=block, cache_type="readahead", size=self.size)
+                else:
+                    opened = archive.opened(self.address.value)
+                stream = stack.enter_context(opened)
             yield _Told(stream, self)  # type: ignore[misc] # read() is all that is asked of it
 
     def open(self) -> Snapshot:
@@ -137,8 +137,9 @@ class Place:
         except SnapshotError:
             raise
         except Exception as error:
-            reason = without_credentials(str(error) or type(error).__name__, self.access, self.address.value)
-            advice = "check the address and your credentials"
+            words = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            reason = without_credentials(str(words), self.access, self.address.value)
+            advice = "check the address and your credentials" if self.remote else "check the path and its mode"
             # Not `from error`: what it holds is not to be seen in a traceback either.
             raise SourceError(f"can't be {done} ({reason})", self.source, advice) from None
 
