@@ -4,6 +4,8 @@ const ROW = 26; // pixels; as in grid.css
 const TALLEST = 8_000_000; // pixels that all browsers scroll
 const PAGE = 100; // rows that are asked for at once
 
+const ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
 let made = 0;
 
 function element(name, className, parent, attributes = {}) {
@@ -77,14 +79,23 @@ function render({ model, el }) {
   }
 
   function measure() {
+    const pen = document.createElement("canvas").getContext("2d");
+    const font = getComputedStyle(box);
+    const long = (t, weight) => {
+      pen.font = `${weight} ${font.fontSize} ${font.fontFamily}`;
+      return Math.ceil(pen.measureText(t).width);
+    };
     widths = view.columns.map((column, i) => {
-      const longest = Math.max(column.name.length + 3, ...view.rows.map((cells) => text(cells[i]).length + 1));
-      return Math.min(Math.max(longest, 5), 38);
+      const texts = view.rows.map((cells) => text(cells[i]));
+      const name = long(column.name, 600) + 26;
+      // Of an id, its first eight digits tell enough; all of it is in the hint.
+      if (texts.some((t) => ID.test(t)) && texts.every((t) => t === "" || ID.test(t))) return Math.max(name, long("00000000…", 400) + 16);
+      return Math.min(Math.max(name, ...texts.map((t) => long(t.slice(0, 80), 400) + 16)), 280);
     });
   }
 
   function layOut() {
-    root.style.setProperty("--snapkit-columns", widths.map((w) => `${w}ch`).join(" "));
+    root.style.setProperty("--snapkit-columns", widths.map((w) => `${w}px`).join(" "));
   }
 
   function drawHead() {
@@ -113,10 +124,9 @@ function render({ model, el }) {
         event.preventDefault();
         edge.setPointerCapture(event.pointerId);
         const start = event.clientX;
-        const before = cell.getBoundingClientRect().width;
-        const ch = before / widths[i];
+        const before = widths[i];
         const move = (e) => {
-          widths[i] = Math.max(3, (before + e.clientX - start) / ch);
+          widths[i] = Math.max(30, before + e.clientX - start);
           layOut();
         };
         edge.addEventListener("pointermove", move);
@@ -210,10 +220,10 @@ function render({ model, el }) {
   }
 
   function say() {
-    const rows = view.count === 1 && view.total === 1 ? "row" : "rows";
-    status.textContent =
-      view.count === view.total ? `${number(view.total)} ${rows}` : `${number(view.count)} of ${number(view.total)} rows`;
-    if (view.total > 0 && view.count === 0) status.textContent += ": nothing has all these words";
+    const rows = view.total === 1 ? "row" : "rows";
+    const all = view.total === 0 ? "no rows" : `${number(view.total)} ${rows}`;
+    status.textContent = view.count === view.total ? all : `${number(view.count)} of ${all}`;
+    if (view.total > 0 && view.count === 0) status.textContent += ": none has all these words";
   }
 
   box.addEventListener("scroll", () => draw());
@@ -297,6 +307,7 @@ function render({ model, el }) {
       chosen = view.place;
       if (!typing && document.activeElement !== filter) filter.value = view.filter;
       root.classList.add("snapkit-live");
+      root.classList.toggle("snapkit-bare", !view.bar);
       box.style.height = `${view.height}px`;
       box.setAttribute("aria-label", view.label);
       box.setAttribute("aria-rowcount", String(view.count + 1));

@@ -6,6 +6,7 @@ draws it on a canvas that no screen reader reads, and filters by one column at a
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from functools import cached_property
@@ -57,6 +58,7 @@ class Grid:
         height: int = 300,
         on_select: Callable[[int], None] | None = None,
         label: str = "Rows",
+        bar: bool = True,
     ) -> None:
         """Show a frame.
 
@@ -65,6 +67,7 @@ class Grid:
             height: Of the table, in pixels.
             on_select: See above.
             label: What the rows are, for a screen reader.
+            bar: With a field to filter by?
 
         Raises:
             SnapshotError: anywidget is not installed.
@@ -73,6 +76,7 @@ class Grid:
         self.widget = front("grid")
         self.widget.on_msg(self._hear)
         self._height = height
+        self._bar = bar
         self._label = label
         self._version = 0
         self._sort: tuple[int, bool] | None = None  # the column's place, and whether it is descending
@@ -137,7 +141,7 @@ class Grid:
 
     def _take(self, frame: pd.DataFrame, filter: str) -> None:
         self._frame = frame
-        self._columns = [Column(name, values) for name, values in _columns(frame)]
+        self._columns = [Column(name, values) for name, values in columns(frame)]
         self._filter = filter
         self._sort = self._selected = None
         self._arrange()
@@ -189,6 +193,7 @@ class Grid:
                 "filter": self._filter,
                 "label": self._label,
                 "height": self._height,
+                "bar": self._bar,
                 "place": place[0] if place else None,
                 "rows": self.rows(0, 60),
             }
@@ -229,8 +234,8 @@ def word(column: str, value: Any) -> str:
     return f'{column}="{quoted}"' if re.search(r'[\s"]', quoted) or not quoted else f"{column}={quoted}"
 
 
-def _columns(frame: pd.DataFrame) -> Iterator[tuple[str, Any]]:
-    """The index ahead, unless it merely counts."""
+def columns(frame: pd.DataFrame) -> Iterator[tuple[str, Any]]:
+    """The columns of a frame by name, its index ahead unless that merely counts."""
     index = frame.index
     if index.nlevels > 1 or index.name is not None or not isinstance(index, pd.RangeIndex):
         for level, name in enumerate(index.names):
@@ -264,6 +269,7 @@ class Column:
         self._number = kind is not None and (pa.types.is_integer(kind) or pa.types.is_floating(kind))
         self.right = self._number or (kind is not None and pa.types.is_duration(kind))
         self._bytes = self._number and name.endswith("Bytes")
+        self._count = self._number and name == "Count"
         self._share = self._number and name == "Share"
 
     def __len__(self) -> int:
@@ -279,6 +285,10 @@ class Column:
             taken = self._values.take(pa.array(positions)).to_pylist()
         return [self._cell(value) for value in taken]
 
+    def texts(self) -> list[str]:
+        """What is shown of all of them."""
+        return [cell if isinstance(cell, str) else cell[0] for cell in self.cells(np.arange(len(self)))]
+
     def _cell(self, value: Any) -> Cell:
         if value is None or value is pd.NaT:
             return ""
@@ -289,6 +299,8 @@ class Column:
             return stamp.strftime("%Y-%m-%dT%H:%M:%S") + zone, stamp.timestamp() * 1000 if zone else None, full
         if self._bytes:
             return size(value), None, f"{value:,} bytes"
+        if self._count:
+            return f"{value:,}"
         if self._share:
             return f"{value:.1%}", None, f"{value:.6g}"
         text = shown(value)
@@ -319,14 +331,14 @@ class Column:
         return np.fromiter((wanted in shown(value).casefold() for value in self._each()), bool, len(self))
 
     def equal(self, word: str) -> Choice:
-        """Where the text that is shown is this word."""
+        """Where the text that is shown, or one that is in a list or map, is this word."""
         if self._text:
             return self._of_texts(lambda texts: pc.equal(texts, word))
         if self._number:
             return self._chosen(pc.equal(pc.cast(self._values, pa.string()), word.replace(",", "")))
         if self._time:
             return self.holding(word)
-        return np.fromiter((shown(value) == word for value in self._each()), bool, len(self))
+        return np.fromiter((word in _leaves(value) for value in self._each()), bool, len(self))
 
     def _of_texts(self, ask: Callable[[pa.Array], pa.Array]) -> Choice:
         """The answer for each value; where values repeat a lot, each is asked about once."""
@@ -389,13 +401,24 @@ def shown(value: Any) -> str:
             return _bytes(value)
         case tuple():
             return "/".join(map(shown, value))
-        case int() | np.integer():
-            return f"{value:,}"
+        case list() if all(isinstance(each, str) for each in value):
+            return ", ".join(map(plain, value))
+        case list() | dict():
+            return plain(json.dumps(value, ensure_ascii=False, default=str))
         case float() | np.floating():
             return "" if value != value else f"{value:.6g}"
         case pd.Timedelta():
             return "" if value is pd.NaT else go_duration(value.value)
     return "" if value is pd.NA or value is pd.NaT else plain(str(value))
+
+
+def _leaves(value: Any) -> Iterator[str]:
+    """The texts in a value, however deep (Nomad's are never more than a few levels)."""
+    if isinstance(value, list | dict):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _leaves(each)
+    else:
+        yield shown(value)
 
 
 def _bytes(value: bytes) -> str:

@@ -1,0 +1,409 @@
+"""A Snapshot to click through: its tables, the rows of one, and one record with links to others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from snapkit.errors import RecordError, SnapshotError
+from snapkit.format.schema import ANY, TIME_TABLE, Type, fields, table_type
+from snapkit.jupyter.browser import Browser, ipywidgets
+from snapkit.jupyter.front import display_beside
+from snapkit.jupyter.grid import Column, Grid, size, word
+from snapkit.jupyter.grid import columns as columns_of
+from snapkit.jupyter.links import Link, Related, link, related
+from snapkit.jupyter.tree import Tree
+from snapkit.state.page import RED, escaped, plain, table
+
+if TYPE_CHECKING:
+    from snapkit.state.snapshot import Snapshot
+
+#: The columns that are shown first, after the key: what people look for. Of other tables, all that are not nested.
+FIRST = {
+    "acl_policies": ("Description", "ModifyIndex"),
+    "acl_roles": ("Name", "Description", "Policies"),
+    "acl_tokens": ("Name", "Type", "Global", "Policies", "Roles", "CreateTime", "ExpirationTime"),
+    "allocs": ("JobID", "TaskGroup", "ClientStatus", "DesiredStatus", "NodeName", "Namespace", "ModifyTime"),
+    "csi_volumes": ("Name", "PluginID", "Schedulable", "AccessMode", "NodesHealthy", "NodesExpected"),
+    "deployments": ("JobID", "JobVersion", "Status", "StatusDescription", "Namespace"),
+    "evals": ("JobID", "Status", "TriggeredBy", "Type", "StatusDescription", "Namespace", "ModifyTime"),
+    "host_volumes": ("Name", "State", "NodePool", "NodeID", "CapacityBytes", "CreateTime"),
+    "job_submissions": ("Format", "JobModifyIndex"),
+    "job_versions": ("Type", "Status", "Stable", "Stop", "Priority", "SubmitTime"),
+    "jobs": ("Type", "Status", "Stop", "Priority", "Version", "NodePool", "SubmitTime"),
+    "namespaces": ("Description", "Quota"),
+    "nodes": ("Name", "Status", "SchedulingEligibility", "NodePool", "Datacenter", "NodeClass", "StatusUpdatedAt"),
+    "services": ("ServiceName", "JobID", "Address", "Port", "Namespace", "NodeID", "AllocID"),
+    "variables": ("KeyID", "CreateTime", "ModifyTime"),
+}
+START = ("jobs", "allocs", "nodes")  # the table that is shown first, of those that are there
+HEIGHT = 400  # of the table, in pixels
+KEPT = 2  # tables that are kept at hand
+STEPS = 200  # that can be gone back
+LINES, CELLS = 10, 8  # of the table in view, where there is no kernel
+
+
+@dataclass(frozen=True)
+class Record:
+    """One record: by its key or, in a table without one, by its position."""
+
+    table: str
+    key: tuple[Any, ...]
+    position: int = 0
+
+    def __str__(self) -> str:
+        return "/".join(map(str, self.key)) if self.key else f"{self.position + 1:,}"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one is: the rows in view, and the record that is open.
+
+    Attributes:
+        table: Whose rows are in view; "" for the hits of a search.
+        wanted: What was searched for.
+        filter: What the rows are filtered by.
+        everything: Are all columns shown that are not nested?
+        more: Columns that are shown beside the first ones.
+        record: What is open.
+    """
+
+    table: str = ""
+    wanted: str = ""
+    filter: str = ""
+    everything: bool = False
+    more: tuple[str, ...] = ()
+    record: Record | None = None
+
+    @property
+    def rows(self) -> Place:
+        """The same, whatever the filter and the record."""
+        return replace(self, filter="", record=None)
+
+
+class SnapshotBrowser(Browser):
+    """The tables of a snapshot with their counts and bytes, the rows of one of them, and one record as a tree.
+
+    Only what is looked at is decoded. Secrets are masked.
+
+    Attributes:
+        tables: The tables; choosing one shows its rows.
+        grid: The rows, or the hits of a search; choosing one opens its record.
+        tree: The record.
+    """
+
+    def __init__(self, snapshot: Snapshot, *, reveal: bool = False) -> None:
+        """Show a snapshot, and the jobs in it.
+
+        Args:
+            snapshot: It has to stay open.
+            reveal: Show secrets.
+
+        Raises:
+            SnapshotError: ipywidgets or anywidget is not installed.
+        """
+        widgets = ipywidgets()
+        self._snapshot = snapshot
+        self._reveal = reveal
+        self._tables = snapshot.tables
+        self._names = frozenset(self._tables.index)
+        self._frames: dict[Place, pd.DataFrame] = {}
+        self._indexes: dict[str, Any] = {}
+        self._related: list[Related] = []
+        first = next((name for name in START if name in self._names), next(iter(self._tables.index), ""))
+        self._steps = [Place(first)]
+        self._step = 0
+        self._in_view: Place | None = None
+
+        narrow = widgets.Layout(width="max-content")
+        self.back_button = widgets.Button(description="Back", icon="arrow-left", layout=narrow)
+        self.forward_button = widgets.Button(description="Forward", icon="arrow-right", layout=narrow)
+        self.search_field = widgets.Text(
+            placeholder="a text in any table, then Enter",
+            continuous_update=False,
+            description="Search",
+            style={"description_width": "initial"},
+            layout=widgets.Layout(width="26em"),
+        )
+        self.message = widgets.HTML()
+        self.title = widgets.HTML()
+        self.everything = widgets.ToggleButton(description="All columns", layout=narrow)
+        counts = self._tables[["Count", "Bytes"]]
+        self.tables = Grid(counts, height=HEIGHT + 40, on_select=self._choose_table, label="Tables", bar=False)
+        self.grid = Grid(pd.DataFrame(), height=HEIGHT, on_select=self._open)
+        self.tree = Tree(on_link=self._follow, on_related=self._show_related, on_close=self._close)
+
+        self.back_button.on_click(lambda _: self.back())
+        self.forward_button.on_click(lambda _: self.forward())
+        self.search_field.observe(lambda change: self.search(change["new"]), "value")
+        self.everything.observe(self._widen, "value")
+        strip = widgets.HBox([self.back_button, self.forward_button, self.search_field, self.message])
+        above = widgets.HBox([self.title, self.everything])
+        count = widgets.HBox([widgets.HTML(f"<b>{len(self._tables)} tables</b>")])
+        for box in (strip, above, count):
+            box.add_class("snapkit-strip")
+        left, middle = widgets.VBox([count, self.tables.widget]), widgets.VBox([above, self.grid.widget])
+        left.add_class("snapkit-tables")
+        middle.add_class("snapkit-rows")
+        self.tree.widget.add_class("snapkit-record")
+        panes = widgets.HBox([left, middle, self.tree.widget])
+        panes.add_class("snapkit-panes")
+        self.widget = widgets.VBox([widgets.HTML(self._head()), strip, panes])
+        self.widget.add_class("snapkit-explorer")
+        self._do(self._show)
+
+    @property
+    def place(self) -> Place:
+        """Where one is."""
+        return replace(self._steps[self._step], filter=self.grid.filter)
+
+    # -- ways to go
+
+    def back(self) -> None:
+        """To where one was before."""
+        self._leap(-1)
+
+    def forward(self) -> None:
+        """To where one went back from."""
+        self._leap(1)
+
+    def _leap(self, steps: int) -> None:
+        if 0 <= self._step + steps < len(self._steps):
+            self._steps[self._step] = self.place
+            self._step += steps
+            self._do(self._show)
+
+    def go(self, place: Place) -> None:
+        """To another place, from which one can go back."""
+        here = self.place
+        if place == here:
+            return
+        self._steps[self._step :] = [here, place]
+        del self._steps[:-STEPS]
+        self._step = len(self._steps) - 1
+        self._do(self._show)
+
+    def open(self, table: str, *key: Any) -> None:
+        """Open a record by its key."""
+        self._follow(Link(table, key))
+
+    def show(self, table: str, filter: str = "") -> None:
+        """Show the rows of a table."""
+        self.go(Place(table, filter=filter))
+
+    def search(self, wanted: str) -> None:
+        """Show what holds a text, in any case, in all tables."""
+        if wanted.strip():
+            self.go(Place(wanted=wanted.strip()))
+
+    def _choose_table(self, position: int) -> None:
+        self.show(self._tables.index[position])
+
+    def _open(self, position: int) -> None:
+        self._do(lambda: self.go(replace(self.place, record=self._record(position))))
+
+    def _record(self, position: int) -> Record:
+        """The record of a row in view."""
+        frame = self.grid.frame
+        if not self.place.table:
+            name, key = frame["Table"].iloc[position], tuple(frame["Key"].iloc[position])
+            if not key and self._tables.at[name, "Count"] != 1:
+                raise SnapshotError("has no key", f"a record of {name}", "look for it among the rows of its table")
+            return Record(name, key)
+        kind = table_type(self.place.table)
+        if kind is None or not kind.key:
+            return Record(self.place.table, (), position)
+        key = frame.index[position]
+        parts = key if isinstance(key, tuple) else (key,)
+        return Record(self.place.table, tuple(part if part == part else None for part in parts))
+
+    def _follow(self, found: Link) -> None:
+        def open_it() -> None:
+            if not self._has(found):
+                raise SnapshotError("is not in this snapshot", f"{found.table} {'/'.join(map(str, found.key))}")
+            self.go(replace(self.place, record=Record(found.table, tuple(found.key))))
+
+        self._do(open_it)
+
+    def _has(self, found: Link) -> bool:
+        if found.table not in self._indexes:
+            self._indexes[found.table] = self._snapshot.table(found.table, []).index
+        index = self._indexes[found.table]
+        if index.nlevels != len(found.key):
+            return False
+        there: Any = True
+        for level, part in enumerate(found.key):
+            there = there & (index.get_level_values(level).astype("str") == str(part))
+        return bool(there.any())
+
+    def _show_related(self, place: int) -> None:
+        found = self._related[place]
+        filter = " ".join(word(field, value) for field, value in found.values.items())
+        self.go(Place(found.table, filter=filter, more=tuple(found.values), record=self.place.record))
+
+    def _close(self) -> None:
+        self.go(replace(self.place, record=None))
+
+    def _widen(self, change: Any) -> None:
+        if self.place.table and change["new"] != self.place.everything:
+            self.go(replace(self.place, everything=change["new"]))
+
+    # -- what it shows
+
+    def _do(self, step: Callable[[], None]) -> None:
+        """One step; what goes wrong is said, and all else stays as it is."""
+        self.message.value = ""
+        try:
+            step()
+        except SnapshotError as error:
+            self._say(str(error), RED)
+
+    def _say(self, text: str, colour: str = "") -> None:
+        style = f' style="color:{colour}"' if colour else ""
+        self.message.value = f'<span role="status"{style} title="{escaped(text)}">{escaped(text)}</span>'
+
+    def _show(self) -> None:
+        place = self._steps[self._step]
+        self.back_button.disabled = self._step == 0
+        self.forward_button.disabled = self._step == len(self._steps) - 1
+        if self._in_view != place.rows:
+            self._in_view = place.rows
+            frame = self._frame(place.rows)
+            self.title.value = self._title(place)
+            self.grid.show(frame, place.table or f"Hits of {plain(place.wanted)}", filter=place.filter)
+            names = list(self._tables.index)
+            self.tables.select(names.index(place.table) if place.table in names else None)
+            self.everything.disabled = not place.table
+            self.everything.value = place.everything
+        elif self.grid.filter != place.filter:
+            self.grid.filter = place.filter
+        self._show_record(place.record)
+
+    def _title(self, place: Place) -> str:
+        if not place.table:
+            return f"Search: <b>{escaped(place.wanted)}</b>"
+        if place.table not in self._names:
+            return f"<b>{escaped(place.table)}</b> no records"
+        count, bytes_ = self._tables[["Count", "Bytes"]].to_numpy(dtype=int)[list(self._tables.index).index(place.table)]
+        records = "record" if count == 1 else "records"
+        return (
+            f'<b>{escaped(place.table)}</b> {count:,} {records}, <span title="{bytes_:,} bytes">{size(bytes_)}</span>'
+        )
+
+    def _frame(self, rows: Place) -> pd.DataFrame:
+        """What is in view, before it is filtered."""
+        if rows not in self._frames:
+            while len(self._frames) >= KEPT:
+                del self._frames[next(iter(self._frames))]
+            self._frames[rows] = self._read(rows)
+        return self._frames[rows]
+
+    def _read(self, rows: Place) -> pd.DataFrame:
+        if not rows.table:
+            if not rows.wanted:
+                return pd.DataFrame()
+            return self._snapshot.search(rows.wanted, ignore_case=True, reveal=self._reveal)
+        first = FIRST.get(rows.table)
+        columns = None if first is None or rows.everything else tuple(dict.fromkeys([*first, *rows.more]))
+        try:
+            frame = self._snapshot.table(rows.table, columns, reveal=self._reveal)
+        except RecordError as error:
+            self._say(str(error), RED)
+            frame = self._sound(rows.table, columns)
+        if columns is not None and len(frame):  # what this release did not have yet
+            frame = frame.loc[:, [name in rows.more or bool(frame[name].notna().any()) for name in frame.columns]]
+        return frame
+
+    def _sound(self, name: str, columns: Sequence[str] | None) -> pd.DataFrame:
+        """The columns that can be read, one by one."""
+        kind = table_type(name)
+        if columns is None:
+            known = {} if kind is None else fields(kind.struct)
+            columns = [
+                each for each in self._snapshot.columns(name) if each not in known or not known[each].type.nested
+            ]
+        frame = self._snapshot.table(name, [], reveal=self._reveal)
+        for column in columns:
+            if column not in frame.index.names:
+                try:
+                    frame = frame.join(
+                        self._snapshot.table(name, [column], reveal=self._reveal)[column].set_axis(frame.index)
+                    )
+                except RecordError:
+                    continue
+        return frame
+
+    def _show_record(self, record: Record | None) -> None:
+        if record is None:
+            self._related = []
+            self.tree.close()
+            return
+        kind = table_type(record.table)
+        key = tuple(map(str, record.key))
+        self._related = list(related(record.table, key, self._names))
+        self.tree.show(
+            record.table,
+            str(record),
+            self._value(record),
+            ANY if kind is None or not kind.struct else Type("struct", struct=kind.struct),
+            lambda struct, field, value, namespace: self._link(record, struct, field, value, namespace),
+            [found.table for found in self._related],
+            self._reveal,
+        )
+
+    def _link(self, record: Record, struct: str, field: str, value: Any, namespace: str) -> Link | None:
+        """The record that a value names; none if that is the one that is open."""
+        found = link(struct, field, value, namespace, self._names)
+        return None if found is not None and (found.table, found.key) == (record.table, record.key) else found
+
+    def _value(self, record: Record) -> Any:
+        if record.key:
+            return self._snapshot.get(record.table, *record.key, reveal=self._reveal)
+        objects: Iterator[Any] = self._snapshot.objects(record.table, reveal=self._reveal)
+        kind = table_type(record.table)
+        if kind is not None and kind.byte == TIME_TABLE:  # a record is a list of entries, and each is a row
+            objects = chain.from_iterable(objects)
+        return next(islice(objects, record.position, None), None)
+
+    # -- how it shows itself
+
+    def __repr__(self) -> str:
+        return plain(f"<SnapshotBrowser {self._snapshot.meta.source}: {len(self._tables)} tables>")
+
+    def _head(self) -> str:
+        meta = self._snapshot.meta
+        taken = f"{meta.created:%Y-%m-%dT%H:%M:%SZ}" if meta.created is not None else "unknown"
+        parts = [
+            f"<b>{escaped(meta.source)}</b>",
+            f"taken {taken}",
+            f"Nomad {escaped(meta.version_range or 'unknown')}",
+            f'<span title="{meta.size:,} bytes">{size(meta.size)}</span> of state',
+        ]
+        if self._snapshot.salvage is not None:
+            parts.append(f'<b style="color:{RED}">salvaged</b>: {escaped(str(self._snapshot.salvage))}')
+        if self._reveal:
+            parts.append(f'<b style="color:{RED}">secrets are shown</b>')
+        return " · ".join(parts)
+
+    def to_html(self) -> str:
+        """The tables, and the first rows of the one in view."""
+        counts = [
+            [escaped(name), f"{row.Count:,}", f"{row.Bytes:,}", f"{row.Share:.1%}"]
+            for name, row in zip(self._tables.index, self._tables.itertuples(), strict=True)
+        ]
+        parts = [f"<p>{self._head()}</p>", table(counts, ("Table", "Count", "Bytes", "Share"))]
+        frame = self.grid.frame
+        if len(frame):
+            columns = [Column(name, values) for name, values in columns_of(frame.head(LINES))][:CELLS]
+            cells = zip(*(column.texts() for column in columns), strict=True)
+            rows = [[escaped(text) for text in row] for row in cells]
+            more = f"<p>and {len(frame) - LINES:,} more</p>" if len(frame) > LINES else ""
+            parts += [f"<p>{self.title.value}</p>", table(rows, [escaped(column.name) for column in columns]), more]
+        return "".join(parts)
+
+    def _ipython_display_(self) -> None:
+        display_beside(self.widget, self.to_html(), repr(self))
