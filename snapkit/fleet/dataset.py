@@ -27,6 +27,7 @@ import urllib.parse
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,7 @@ class _Read:
 
     Attributes:
         hashes: Of all records of each table, one after another.
-        records: Those that were not known, as Parquet, by table.
+        records: Those that were not known, by table, as Arrow's stream.
         error: Why there is nothing.
     """
 
@@ -150,7 +151,8 @@ def _split(hashes: bytes) -> list[bytes]:
 
 def _decoded(kind: RecordType, records: Sequence[tuple[bytes, Buffer]], mask: Mask) -> bytes:
     file = io.BytesIO()
-    with pq.ParquetWriter(file, record_schema(kind), compression="zstd") as writer:
+    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    with pa.ipc.new_stream(file, record_schema(kind), options=options) as writer:
         for chunk in _chunks(records):
             writer.write_table(_table(kind, chunk, mask))
     return file.getvalue()
@@ -186,6 +188,7 @@ def _table(kind: RecordType, records: Sequence[tuple[bytes, Buffer]], mask: Mask
     return pa.table(columns, schema=record_schema(kind))
 
 
+@cache
 def record_schema(kind: RecordType) -> pa.Schema:
     """The columns of a table's records: the same for all releases of Nomad.
 
@@ -376,9 +379,12 @@ class Dataset:
             self._save()
 
     def _path(self, *parts: str) -> Path:
-        path = self.folder.joinpath(*parts)
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return path
+        """A file of it, in folders that are there, for their owner alone."""
+        folder = self.folder
+        for part in parts[:-1]:
+            folder /= part
+            folder.mkdir(mode=0o700, exist_ok=True)
+        return folder / parts[-1]
 
     # -- reading it
 
@@ -446,7 +452,7 @@ class Dataset:
         A view has a row for each record of each snapshot: Snapshot (the archive's source), ClusterID, Created, Index,
         Nomad's fields, key fields first (nested ones are JSON text: `Job->>'$.Name'`), Other, record_id (equal for
         equal records) and record_bytes. The view `snapshots` has Snapshot, ClusterID, Created and Index alone. Nothing
-        but these views can be read, and nothing written.
+        but these views can be read, and nothing written. DuckDB has times to the microsecond.
 
         Args:
             query: One SELECT.
@@ -492,22 +498,30 @@ class Dataset:
         connection.register("_members", self.members(there))
         for table in tables:
             records = self.records(table)
-            key = require_table(table).key
-            fields_ = [name for name in records.schema.names if not name.startswith("record_") and name not in key]
-            columns = [*(f's."{name}"' for name in OF_SNAPSHOT), *(f'r."{name}"' for name in key)]
-            columns += [f'r."{name}"' for name in fields_ if name not in OF_SNAPSHOT]
+            columns = [f'{"s" if name in OF_SNAPSHOT else "r"}."{name}"' for name in view_columns(table)]
             connection.register(f"_{table}", records)
             connection.execute(
-                f'CREATE VIEW "{table}" AS SELECT {", ".join(columns)}, r.record_id, r.record_bytes FROM _members m '
+                f'CREATE VIEW "{table}" AS SELECT {", ".join(columns)} FROM _members m '
                 f'JOIN _snapshots s ON m.snapshot = s.name JOIN "_{table}" r ON r.record_id = m.record_id '
                 f"WHERE m.\"table\" = '{table}'"
             )
 
     def table(self, table: str, archives: Sequence[Archive]) -> pd.DataFrame:
-        """All records of a table in all snapshots, as `sql()` gives them, by cluster, time and record."""
-        require_table(table)
-        order = 'ClusterID, Created, "Index", Snapshot, record_id'
-        return self.sql(f'SELECT * FROM "{table}" ORDER BY {order}', archives)
+        """All records of a table in all snapshots, in the columns of its view in `sql()`, by cluster, time and record.
+
+        Raises:
+            NotInSnapshotError: There is no such table.
+        """
+        columns = view_columns(table)
+        there = [archive for archive in in_order(archives) if archive.name in self._entries]
+        about, records = _about(there), self.records(table).to_table()
+        members = self.members(there).to_table(columns=["snapshot", "record_id"], filter=pc.field("table") == table)
+        places = pc.index_in(members["snapshot"], value_set=about["name"])
+        members = members.append_column("place", places).sort_by([("place", "ascending"), ("record_id", "ascending")])
+        rows = records.take(pc.index_in(members["record_id"], value_set=records["record_id"]))
+        of_snapshot = about.take(members["place"])
+        found = {name: (of_snapshot if name in OF_SNAPSHOT else rows)[name] for name in columns}
+        return to_frame(_housed(pa.table(found)))
 
 
 class _Writer:
@@ -577,9 +591,9 @@ class _Writer:
             names = pa.array([table] * len(ids), pa.string())
             members.append(pa.table({"table": names, "record_id": ids.cast(pa.int64())}))
             self._live[table] = found.hashes[table]
-        folder = f"members/cluster={entry.cluster}/snapshot={archive.name}"
+        folders = "members", f"cluster={entry.cluster}", f"snapshot={archive.name}"
         with (
-            atomic(dataset._path(folder, f"{part}.parquet"), overwrite=True) as file,
+            atomic(dataset._path(*folders, f"{part}.parquet"), overwrite=True) as file,
             pq.ParquetWriter(
                 file,
                 pa.schema([_MEMBERS.field("table"), _MEMBERS.field("record_id")]),
@@ -604,7 +618,7 @@ class _Writer:
         schema = record_schema(BY_TABLE[table]).insert(0, pa.field("record_id", pa.int64()))
         waiting = fresh
         with atomic(path, overwrite=True) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
-            for batch in pq.ParquetFile(io.BytesIO(packed)).iter_batches():
+            for batch in pa.ipc.open_stream(packed):
                 rows = pa.Table.from_batches([batch])
                 rows = rows.filter(pc.is_in(rows["record_hash"], value_set=waiting))
                 first = dataset._next.get(table, 0)
@@ -626,6 +640,17 @@ def require_table(table: str) -> RecordType:
     if table not in BY_TABLE or table in WITHOUT:
         raise NotInSnapshotError(f"has no table {table!r:.60}", "the dataset", f"there are: {', '.join(DEFAULT)}")
     return BY_TABLE[table]
+
+
+def view_columns(table: str) -> list[str]:
+    """What `sql()` and `table()` have of a table: of the snapshot, the key, the other fields, of the record.
+
+    Raises:
+        NotInSnapshotError: There is no such table.
+    """
+    kind = require_table(table)
+    names = [name for name in record_schema(kind).names if not name.startswith("record_")]
+    return list(dict.fromkeys([*OF_SNAPSHOT, *kind.key, *names, "record_id", "record_bytes"]))
 
 
 def tables_in(query: str) -> list[str]:
@@ -662,6 +687,9 @@ def _housed(found: pa.Table) -> pa.Table:
             kind = pa.large_binary()
         elif pa.types.is_timestamp(kind) and kind.tz is not None:
             kind = TIMES
+        elif pa.types.is_interval(kind):
+            found = found.set_column(i, column.name, _durations(found.column(i)))
+            continue
         elif pa.types.is_decimal(kind) and kind.scale == 0:  # a sum of integers
             kind = pa.int64()
         try:
@@ -669,3 +697,11 @@ def _housed(found: pa.Table) -> pa.Table:
         except pa.ArrowInvalid:
             continue  # beyond 64 bits, or the years that nanoseconds can hold: as DuckDB has it
     return found
+
+
+def _durations(intervals: pa.ChunkedArray) -> pa.Array:
+    """Intervals as durations, where months are 30 days, as they are to DuckDB."""
+    nanoseconds = [
+        None if v is None else (30 * v.months + v.days) * 86_400 * 10**9 + v.nanoseconds for v in intervals.to_pylist()
+    ]
+    return pa.array(nanoseconds, pa.duration("ns"))

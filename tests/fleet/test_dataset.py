@@ -1,0 +1,361 @@
+"""The records of many archives, each once: what is extracted is what is there, and nothing of it in the clear."""
+
+from __future__ import annotations
+
+import json
+import stat
+from datetime import timedelta
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+import snapkit
+from snapkit.errors import NotInSnapshotError, SnapshotError
+from snapkit.fleet import dataset as module
+from snapkit.fleet.catalog import Catalog
+from snapkit.fleet.dataset import DEFAULT, OF_SNAPSHOT, folder_name, record_schema, tables_in
+from snapkit.fleet.running import Runner
+from snapkit.format.schema import BY_TABLE, TYPES
+from snapkit.state.tables import to_frame
+from tests import forge
+from tests.conftest import ARCHIVES, DATA, path_of
+
+from .series import START, damaged, written
+
+KEY = "a key for tests"
+WEEK = [str(path_of(f"v2.0.5/{day}")) for day in ("monday", "tuesday", "wednesday", "thursday", "friday")]
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
+    """All real archives, of several clusters and releases."""
+    store = tmp_path_factory.mktemp("store")
+    catalog = Catalog([str(path_of(name)) for name in ARCHIVES], store=store, key=KEY, level="counts")
+    catalog.extract()
+    return catalog
+
+
+@pytest.fixture(scope="module")
+def week(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
+    store = tmp_path_factory.mktemp("week")
+    return Catalog(WEEK, store=store, key=KEY, level="counts")
+
+
+def with_jobs(count: int, hour: int = 0) -> bytes:
+    """An archive with some jobs, taken at an hour."""
+    jobs = [forge.record(1, {"Namespace": "default", "ID": f"job-{number}"}) for number in range(count)]
+    state = forge.LITTLE + b"".join(jobs)
+    milliseconds = int((START + timedelta(hours=hour)).timestamp() * 1000)
+    return forge.archive(state, forge.meta_json(len(state), ID=f"2-{100 + hour}-{milliseconds}", Index=100 + hour))
+
+
+# -- what is extracted
+
+
+@pytest.mark.parametrize("table", DEFAULT)
+def test_each_table_of_each_snapshot_is_as_the_snapshot_has_it(everything: Catalog, table: str) -> None:
+    frame = everything.table(table)
+    key = list(BY_TABLE[table].key)
+    for archive in ARCHIVES:
+        with snapkit.open(path_of(archive), key=KEY) as snapshot:
+            found = frame[frame["Snapshot"] == str(path_of(archive))]
+            wanted = to_frame(snapshot.arrow(table, nested=True))
+            unknown = {name for name in wanted if name not in found}
+            assert unknown <= {name for text in found["Other"].dropna() for name in json.loads(text)}
+            assert len(found) == len(wanted)
+            assert found["record_bytes"].sum() == snapshot.record_bytes(table).sum()
+            if key:
+                found, wanted = found.sort_values(key), wanted.sort_values(key)
+            for name in set(wanted) - unknown - set(OF_SNAPSHOT):
+                pd.testing.assert_series_equal(
+                    found[name].reset_index(drop=True), wanted[name].reset_index(drop=True), check_dtype=len(wanted) > 0
+                )
+            assert set(found["Created"].dropna()) <= {snapshot.meta.created}
+
+
+def test_equal_records_are_there_once(week: Catalog) -> None:
+    told = week.extract()
+    distinct: set[tuple[str, bytes]] = set()
+    for path in WEEK:
+        with snapkit.open(path) as snapshot:
+            distinct |= {(table, bytes(v)) for table in DEFAULT for v in snapshot.records(table).values()}
+    stored = sum(week.dataset.records(table).count_rows() for table in DEFAULT)
+    assert stored == len(distinct) == told["New"].sum()
+    assert told["Records"].sum() > len(distinct)
+    for table in DEFAULT:
+        hashes = week.dataset.records(table).to_table(columns=["record_hash"])["record_hash"].to_pylist()
+        ids = week.dataset.records(table).to_table(columns=["record_id"])["record_id"].to_pylist()
+        assert len(set(hashes)) == len(hashes)
+        assert sorted(ids) == list(range(len(ids)))
+
+
+def test_what_comes_back_is_known_again(tmp_path: Path) -> None:
+    for hour, jobs in enumerate((2, 0, 0, 2)):
+        written(tmp_path / "in", f"{hour}.snap", with_jobs(jobs, hour))
+    catalog = Catalog(str(tmp_path / "in"), store=tmp_path / "store", level="counts")
+    assert catalog.extract(["jobs"])["New"].tolist() == [2, 0, 0, 0]
+    assert catalog.sql("SELECT Snapshot, count(*) AS n FROM jobs GROUP BY 1 ORDER BY 1")["n"].tolist() == [2, 2]
+
+
+def test_an_archive_that_was_extracted_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "in"
+    written(folder, "0.snap", with_jobs(1))
+    assert Catalog(str(folder), store=tmp_path / "store", level="counts").extract(["jobs"])["Status"].tolist() == [
+        "extracted"
+    ]
+    written(folder, "1.snap", with_jobs(2, 1))
+    read: list[tuple[str, tuple[str, ...]]] = []
+    original = module.read
+
+    def reading(task: module._Task) -> module._Read:
+        read.append((task.place.name, task.tables))
+        return original(task)
+
+    monkeypatch.setattr(module, "read", reading)
+    catalog = Catalog(str(folder), store=tmp_path / "store", level="counts")
+    told = catalog.extract(["jobs"])
+    assert told["Status"].tolist() == ["there already", "extracted"]
+    assert told["New"].tolist() == [0, 1]
+    assert read == [("1.snap", ("jobs",))]
+    catalog.extract(["jobs", "nodes"])  # another table is read from both, and nothing else
+    assert read[1:] == [("0.snap", ("nodes",)), ("1.snap", ("nodes",))]
+    assert len(catalog.table("nodes")) == 2
+    assert len(catalog.table("jobs")) == 3
+
+
+def test_a_damaged_archive_is_left_out_and_told(tmp_path: Path) -> None:
+    whole = with_jobs(1)
+    written(tmp_path / "in", "0.snap", whole)
+    written(tmp_path / "in", "1.snap", damaged(with_jobs(2, 1)))
+    written(tmp_path / "in", "2.snap", whole)  # the same once more
+    (tmp_path / "in" / "3.snap").write_bytes(b"no archive")
+    told = Catalog(str(tmp_path / "in"), store=tmp_path / "store", level="counts").extract(["jobs"])
+    status = dict(zip(told["Source"].str[-6:], told["Status"], strict=True))
+    assert status == {"0.snap": "extracted", "1.snap": "left out", "3.snap": "left out"}
+    assert told.loc[told["Status"] == "left out", "Message"].str.len().gt(20).all()
+
+
+def test_fields_and_types_that_the_schema_lacks(tmp_path: Path) -> None:
+    records = [
+        forge.record(0, {"ID": "n1", "Name": "a", "Novelty": {"x": 1}, "id": "hostile"}),
+        forge.record(0, {"ID": "n2", "Name": "b", "Novelty": 7}),
+        forge.record(14, {"ClusterID": "../../x", "CreateTime": 1}),
+        forge.record(200, {"Secret": "of an unknown type"}),
+    ]
+    written(tmp_path / "in", "0.snap", forge.archive(forge.state(*records)))
+    catalog = Catalog(str(tmp_path / "in"), store=tmp_path / "store", level="counts")
+    catalog.extract()
+    nodes = catalog.table("nodes")
+    assert [json.loads(text) for text in nodes["Other"]] == [{"Novelty": {"x": 1}, "id": "hostile"}, {"Novelty": 7}]
+    assert nodes["ClusterID"].unique().tolist() == ["../../x"]
+    files = [path.relative_to(tmp_path) for path in tmp_path.rglob("*.parquet")]
+    assert all(path.parts[0] == "store" for path in files)
+    assert not any(b"of an unknown type" in path.read_bytes() for path in tmp_path.rglob("*.parquet"))
+    with pytest.raises(NotInSnapshotError, match="no table 'unknown_200'"):
+        catalog.extract(["unknown_200"])
+    with pytest.raises(NotInSnapshotError, match="no table 'time_table'"):
+        catalog.table("time_table")
+
+
+@pytest.mark.parametrize("cluster", ["", "..", "a/b", "x" * 300, "\N{SNOWMAN}", "a\0b"])
+def test_a_cluster_id_is_one_part_of_a_path(cluster: str) -> None:
+    name = f"cluster={folder_name(cluster)}"
+    assert "/" not in name
+    assert "\0" not in name
+    assert len(name.encode()) < 255
+
+
+# -- secrets
+
+
+def test_secrets_are_masked_and_equal_across_archives_and_runs(week: Catalog, tmp_path: Path) -> None:
+    tokens = week.table("acl_tokens")
+    assert tokens["SecretID"].str.startswith("masked:").all()
+    assert (tokens.groupby("AccessorID")["SecretID"].nunique() == 1).all()
+    again = Catalog(WEEK[:1], store=tmp_path / "store", key=KEY, level="counts").table("acl_tokens")
+    assert set(again["SecretID"]) <= set(tokens["SecretID"])
+    other = Catalog(WEEK[:1], store=tmp_path / "other", level="counts").table("acl_tokens")
+    assert not set(other["SecretID"]) & set(tokens["SecretID"])
+
+
+def test_no_secret_is_in_any_file(everything: Catalog) -> None:
+    secrets = {
+        token["SecretID"]
+        for tokens in DATA.parent.glob("tests/oracles/**/tokens.json")
+        for token in json.loads(tokens.read_text())
+        if isinstance(token, dict) and token.get("SecretID")
+    }
+    for name in ARCHIVES:
+        with snapkit.open(path_of(name)) as snapshot:
+            secrets |= set(snapshot.table("acl_tokens", ["SecretID"], reveal=True)["SecretID"].dropna())
+            secrets |= set(snapshot.table("nodes", ["SecretID"], reveal=True)["SecretID"].dropna())
+    assert len(secrets) > 20
+    assert everything.store is not None
+    for path in everything.store.rglob("*.parquet"):
+        text = "\n".join(map(str, pq.read_table(path).to_pylist()))
+        assert not [secret for secret in secrets if secret in text], path
+
+
+def test_another_key_is_refused(week: Catalog) -> None:
+    week.extract(["namespaces"])
+    with pytest.raises(SnapshotError, match="was made with another key"):
+        Catalog(WEEK, store=week.store, key="another", level="counts").extract(["namespaces"])
+
+
+# -- files
+
+
+def test_files_are_of_their_owner_alone(week: Catalog) -> None:
+    week.extract(["jobs"])
+    assert week.store is not None
+    for path in week.store.rglob("*"):
+        wanted = 0o700 if path.is_dir() else 0o600
+        assert path.parent == week.store.parent or stat.S_IMODE(path.stat().st_mode) == wanted, path
+
+
+def test_a_run_that_is_interrupted_leaves_what_was_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    catalog = Catalog(WEEK, store=tmp_path / "store", key=KEY, level="counts")
+    original = module._Writer._write_records
+    calls = iter(range(100))
+
+    def stop(self: module._Writer, *args: object) -> None:
+        original(self, *args)  # type: ignore[arg-type]
+        if next(calls) == 9:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(module._Writer, "_write_records", stop)
+    tables = ["jobs", "allocs", "evals", "acl_policies"]
+    with pytest.raises(KeyboardInterrupt):
+        catalog.extract(tables)
+    monkeypatch.undo()
+    again = Catalog(WEEK, store=tmp_path / "store", key=KEY, level="counts")
+    told = again.extract(tables)
+    assert set(told["Status"]) == {"there already", "extracted"}
+    whole = Catalog(WEEK, store=tmp_path / "whole", key=KEY, level="counts")
+    for table in tables:
+        pd.testing.assert_frame_equal(
+            again.table(table).drop(columns="record_id"), whole.table(table).drop(columns="record_id")
+        )
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_two_writers_at_once_are_refused(tmp_path: Path) -> None:
+    catalog = Catalog(WEEK[:1], store=tmp_path / "store", level="counts")
+    with catalog.dataset._locked(), pytest.raises(SnapshotError, match="written to by another process"):
+        Catalog(WEEK[:1], store=tmp_path / "store", level="counts").extract(["jobs"])
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"schema": "snapkit.dataset/9"}', "\xff"])
+def test_what_is_no_dataset_is_said_so(tmp_path: Path, content: str) -> None:
+    (tmp_path / "dataset").mkdir()
+    (tmp_path / "dataset" / "snapshots.json").write_text(content, "latin-1")
+    with pytest.raises(SnapshotError, match=r"snapshots\.json"):
+        Catalog(WEEK[:1], store=tmp_path, level="counts").extract(["jobs"])
+
+
+def test_a_catalog_of_metadata_alone_can_not_answer(tmp_path: Path) -> None:
+    with pytest.raises(SnapshotError, match="no more than metadata"):
+        Catalog(WEEK[:1], level="meta").extract(["jobs"])
+
+
+# -- SQL
+
+
+def test_sql_over_all_archives(week: Catalog) -> None:
+    found = week.sql(
+        """
+        SELECT s.Snapshot, count(j.ID) AS Jobs, any_value(j."Index") AS Index
+        FROM snapshots s LEFT JOIN jobs j USING (Snapshot) GROUP BY ALL ORDER BY max(s.Created)
+        """
+    )
+    assert found["Snapshot"].tolist() == WEEK
+    assert found["Jobs"].tolist() == [len(snapkit.open(path).jobs) for path in WEEK]
+    assert found["Index"].tolist() == [snapkit.open(path).meta.index for path in WEEK]
+    images = week.sql("SELECT DISTINCT j.TaskGroups->>'$[0].Name' AS g FROM jobs j WHERE ID = 'web'")
+    assert images["g"].tolist() == ["front"]
+    total = week.sql("SELECT sum(record_bytes) AS b, max(ModifyTime) AS m FROM allocs")
+    assert str(total.dtypes["b"]) == "Int64"
+    assert str(total.dtypes["m"]) == "datetime64[ns, UTC]"
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT * FROM read_text('/etc/hostname')",
+        "SELECT * FROM '/etc/hostname'",
+        "SELECT * FROM glob('/etc/*')",
+        "COPY jobs TO 'x.csv'",
+        "ATTACH 'x.db'",
+        "CREATE TABLE t AS SELECT 1",
+        "DROP VIEW jobs",
+        "SET threads = 1",
+        "PRAGMA database_list",
+        "INSTALL httpfs",
+        "SELECT 1; SELECT 2",
+        "SELECT 1; COPY jobs TO 'x.csv'",
+        "",
+        "   ",
+        "SELEC 1",
+        "SELECT * FROM nothing",
+        "SELECT Nothing FROM jobs",
+        "SELECT * FROM WEEK",
+        "SELECT 1/'a'",
+        "SELECT * FROM duckdb_secrets()",
+    ],
+)
+def test_sql_that_does_anything_else_is_an_error_that_says_what(
+    week: Catalog, query: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    week.extract(["jobs"])
+    with pytest.raises(SnapshotError) as raised:
+        week.sql(query)
+    assert str(raised.value).startswith("sql: ")
+    assert raised.value.advice
+    assert not list(tmp_path.iterdir())
+
+
+def test_tables_are_found_in_queries() -> None:
+    assert tables_in('select * from Jobs join "acl_tokens" using (x) -- time_table') == ["jobs", "acl_tokens"]
+    assert tables_in("select jobs_of_mine from x") == []
+
+
+def test_every_type_has_a_schema_without_columns_that_collide() -> None:
+    for kind in TYPES:
+        names = [name.lower() for name in record_schema(kind).names]
+        assert len(set(names)) == len(names)
+
+
+# -- where it is done
+
+
+def test_more_processes_give_the_same(week: Catalog, tmp_path: Path) -> None:
+    tables = ["jobs", "allocs", "acl_tokens"]
+    spread = Catalog(WEEK, store=tmp_path / "store", key=KEY, level="counts", workers=2)
+    here = Catalog(WEEK, store=tmp_path / "here", key=KEY, level="counts")
+    spread._entries, spread._places = (
+        {e.location: e for e in here.entries()},
+        here._places,
+    )  # reading is tested elsewhere
+    pd.testing.assert_frame_equal(spread.extract(tables), here.extract(tables))
+    for table in tables:
+        pd.testing.assert_frame_equal(spread.table(table), here.table(table))
+
+
+def test_an_archive_that_workers_die_of_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    catalog = Catalog(WEEK[:2], store=tmp_path / "store", level="counts")
+    original = Runner.run
+
+    def dies(self, function, items, *args, failed=None):  # type: ignore[no-untyped-def]
+        for n, item in enumerate(items):
+            yield failed(item, "ended several workers") if item.place.name == "monday.snap" else function(item)
+            assert n < 2
+
+    catalog.entries()
+    monkeypatch.setattr(Runner, "run", dies)
+    told = catalog.extract(["jobs"])
+    monkeypatch.setattr(Runner, "run", original)
+    assert told["Status"].tolist() == ["left out", "extracted"]
+    assert told["Message"][0].endswith("monday.snap: ended several workers")
