@@ -92,8 +92,8 @@ def test_they_are_sorted_by_cluster_and_time(real: Catalog) -> None:
 def test_clusters_and_the_newest_good_of_each(real: Catalog) -> None:
     clusters = real.clusters
     assert clusters["Archives"].sum() == clusters["Good"].sum() == len(ARCHIVES)
-    week = real.archives.loc[str(path_of("v2.0.5/friday"))]
-    newest = real.newest_good().loc[week.ClusterID]
+    week: Any = real.archives.loc[str(path_of("v2.0.5/friday"))]
+    newest: Any = real.newest_good().loc[week.ClusterID]
     assert (newest.Source, newest.SHA256) == (str(path_of("v2.0.5/friday")), week.SHA256)
     assert clusters.loc[week.ClusterID, "Archives"] == 5
     assert clusters.loc[week.ClusterID, "Last"] == week.Created
