@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from snapkit.errors import RecordError, SnapshotError
@@ -42,6 +43,7 @@ FIRST = {
 }
 START = ("jobs", "allocs", "nodes")  # the table that is shown first, of those that are there
 HEIGHT = 400  # of the table, in pixels
+FEW = 5_000  # records of a table that are counted unasked
 KEPT = 2  # tables that are kept at hand
 STEPS = 200  # that can be gone back
 LINES, CELLS = 10, 8  # of the table in view, where there is no kernel
@@ -110,11 +112,17 @@ class SnapshotBrowser(Browser):
         self._snapshot = snapshot
         self._reveal = reveal
         self._tables = snapshot.tables
-        self._names = frozenset(self._tables.index)
+        counts = self._tables[["Count", "Bytes"]]
+        #: Records and bytes of each table.
+        self._counts: dict[str, tuple[int, int]] = {
+            name: (int(count), int(bytes_)) for name, count, bytes_ in counts.itertuples()
+        }
+        self._names = frozenset(self._counts)
         self._frames: dict[Place, pd.DataFrame] = {}
+        self._small: dict[Place, pd.DataFrame] = {}
         self._indexes: dict[str, Any] = {}
         self._related: list[Related] = []
-        first = next((name for name in START if name in self._names), next(iter(self._tables.index), ""))
+        first = next((name for name in START if name in self._names), next(iter(self._counts), ""))
         self._steps = [Place(first)]
         self._step = 0
         self._in_view: Place | None = None
@@ -132,7 +140,6 @@ class SnapshotBrowser(Browser):
         self.message = widgets.HTML()
         self.title = widgets.HTML()
         self.everything = widgets.ToggleButton(description="All columns", layout=narrow)
-        counts = self._tables[["Count", "Bytes"]]
         self.tables = Grid(counts, height=HEIGHT + 40, on_select=self._choose_table, label="Tables", bar=False)
         self.grid = Grid(pd.DataFrame(), height=HEIGHT, on_select=self._open)
         self.tree = Tree(on_link=self._follow, on_related=self._show_related, on_close=self._close)
@@ -211,7 +218,7 @@ class SnapshotBrowser(Browser):
         frame = self.grid.frame
         if not self.place.table:
             name, key = frame["Table"].iloc[position], tuple(frame["Key"].iloc[position])
-            if not key and self._tables.at[name, "Count"] != 1:
+            if not key and self._counts[name][0] != 1:
                 raise SnapshotError("has no key", f"a record of {name}", "look for it among the rows of its table")
             return Record(name, key)
         kind = table_type(self.place.table)
@@ -275,7 +282,7 @@ class SnapshotBrowser(Browser):
             frame = self._frame(place.rows)
             self.title.value = self._title(place)
             self.grid.show(frame, place.table or f"Hits of {plain(place.wanted)}", filter=place.filter)
-            names = list(self._tables.index)
+            names = list(self._counts)
             self.tables.select(names.index(place.table) if place.table in names else None)
             self.everything.disabled = not place.table
             self.everything.value = place.everything
@@ -288,7 +295,7 @@ class SnapshotBrowser(Browser):
             return f"Search: <b>{escaped(place.wanted)}</b>"
         if place.table not in self._names:
             return f"<b>{escaped(place.table)}</b> no records"
-        count, bytes_ = self._tables[["Count", "Bytes"]].to_numpy(dtype=int)[list(self._tables.index).index(place.table)]
+        count, bytes_ = self._counts[place.table]
         records = "record" if count == 1 else "records"
         return (
             f'<b>{escaped(place.table)}</b> {count:,} {records}, <span title="{bytes_:,} bytes">{size(bytes_)}</span>'
@@ -344,16 +351,33 @@ class SnapshotBrowser(Browser):
             return
         kind = table_type(record.table)
         key = tuple(map(str, record.key))
-        self._related = list(related(record.table, key, self._names))
+        self._related = []
+        named = []
+        for found in related(record.table, key, self._names):
+            count = self._count(found)
+            if count != 0:
+                self._related.append(found)
+                named.append(found.table if count is None else f"{found.table} ({count:,})")
         self.tree.show(
             record.table,
             str(record),
             self._value(record),
             ANY if kind is None or not kind.struct else Type("struct", struct=kind.struct),
             lambda struct, field, value, namespace: self._link(record, struct, field, value, namespace),
-            [found.table for found in self._related],
+            named,
             self._reveal,
         )
+
+    def _count(self, found: Related) -> int | None:
+        """How many they are; None where it takes long to tell."""
+        if self._counts[found.table][0] > FEW:
+            return None
+        place = Place(found.table, more=tuple(found.values))
+        if place not in self._small:
+            self._small[place] = self._snapshot.table(found.table, place.more).reset_index()
+        frame = self._small[place]
+        chosen = [Column(name, frame[name]).equal(value) for name, value in found.values.items()]
+        return int(np.logical_and.reduce(chosen).sum())
 
     def _link(self, record: Record, struct: str, field: str, value: Any, namespace: str) -> Link | None:
         """The record that a value names; none if that is the one that is open."""

@@ -87,7 +87,7 @@ function render({ model, el }) {
     };
     widths = view.columns.map((column, i) => {
       const texts = view.rows.map((cells) => text(cells[i]));
-      const name = long(column.name, 600) + 26;
+      const name = long(column.name, 600) + 22;
       // Of an id, its first eight digits tell enough; all of it is in the hint.
       if (texts.some((t) => ID.test(t)) && texts.every((t) => t === "" || ID.test(t))) return Math.max(name, long("00000000…", 400) + 16);
       return Math.min(Math.max(name, ...texts.map((t) => long(t.slice(0, 80), 400) + 16)), 280);
@@ -223,7 +223,6 @@ function render({ model, el }) {
     const rows = view.total === 1 ? "row" : "rows";
     const all = view.total === 0 ? "no rows" : `${number(view.total)} ${rows}`;
     status.textContent = view.count === view.total ? all : `${number(view.count)} of ${all}`;
-    if (view.total > 0 && view.count === 0) status.textContent += ": none has all these words";
   }
 
   box.addEventListener("scroll", () => draw());
