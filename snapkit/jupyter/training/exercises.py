@@ -429,7 +429,7 @@ FOUR = Plan(
     4,
     "04-the-intruder.ipynb",
     "The intruder",
-    "From two backups and a hunch to what was done, by which token, and what is left of it.",
+    "From three backups and a hunch to what was done, with which token, and what is left of it.",
     30,
     {
         "a": Question(

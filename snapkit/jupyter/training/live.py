@@ -27,6 +27,7 @@ from snapkit.state.snapshot import Snapshot
 
 LEADERLESS = 6.0  # seconds
 LIMIT = 30  # minutes of the drill: soft
+JUST = 60  # seconds that are not told, so that a notebook looks the same each time
 #: What a server says, after a minute, that took a restore in and is no leader any more when it would start over.
 LEADER_LOST = "timed out waiting for re-run of leader actions"
 
@@ -55,11 +56,10 @@ class LiveExercise(Exercise):
         """The archive that the cluster was backed up to."""
         return self.folder / self.archive
 
-    def start(self) -> ServedCluster:
-        """The cluster; asked for once more, a fresh one as it was at the start."""
+    def start(self) -> None:
+        """Start the cluster; once more, and it is a fresh one, as it was at the start."""
         self.stop()
         self._cluster = self._serve()
-        return self._cluster
 
     def _serve(self) -> ServedCluster:
         cluster = ServedCluster(self.backup)
@@ -81,7 +81,10 @@ class LiveExercise(Exercise):
     @property
     def cluster(self) -> ServedCluster:
         """The cluster, started if need be."""
-        return self._cluster or self.start()
+        if self._cluster is None:
+            self.start()
+        assert self._cluster is not None
+        return self._cluster
 
     @property
     def token(self) -> str:
@@ -92,6 +95,10 @@ class LiveExercise(Exercise):
     def client(self) -> Client:
         """A client of the cluster, with the token that you have."""
         return Client(self.cluster.address, token=self.token)
+
+    def terminal(self) -> None:
+        """Print what points `snapkit`, `nomad` or curl in a terminal at the cluster. It ends with this kernel."""
+        print(f"export NOMAD_ADDR={self.cluster.address}\nexport NOMAD_TOKEN={self.token}")
 
     # -- what the checks look at
 
@@ -179,6 +186,8 @@ class Clock:
         if self.begun is None:
             return f"The clock stands: start() starts it. The limit is {LIMIT} minutes; it is a soft one."
         seconds = round(self.minutes * 60)
+        if seconds < JUST and self.ended is None:
+            return f"The clock runs: {LIMIT} minutes from now."
         told = f"{seconds // 60} min {seconds % 60:02} s of {LIMIT} min"
         over = (
             f" ({self.minutes - LIMIT:.0f} min over the limit: it counts all the same)" if self.minutes > LIMIT else ""
