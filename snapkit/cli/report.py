@@ -22,8 +22,10 @@ KEY = "SNAPKIT_REPORT_KEY"
 
 @app.command()
 def report(
-    a: Annotated[str, typer.Argument(help=f"Or the earlier of two. {FILE}", metavar="FILE")],
-    b: Annotated[str | None, typer.Argument(help="The later of two: what changed is told, too.", metavar="LATER")] = None,
+    a: Annotated[str, typer.Argument(help=f"The snapshot, or the earlier of two. {FILE}", metavar="FILE")],
+    b: Annotated[
+        str | None, typer.Argument(help="The later of two: what changed is told, too.", metavar="LATER")
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", help="The page. Default: standard output, if no terminal.", metavar="FILE"),

@@ -577,7 +577,8 @@ class Changes:
         """
         for item in self._objects:
             name = _called(item, self._mask)
-            called = escaped(_name_of(item.key)) + (f"<br><small>{escaped(name)}</small>" if name else "")
+            called = escaped(_brief(_name_of(item.key)))
+            called += f"<br><small>{escaped(_brief(name))}</small>" if name else ""
             rows = self._rows(item)
             what = [_field_html(row, most) for row in islice(rows, most)]
             if left := sum(1 for _ in rows):
@@ -703,18 +704,18 @@ def _brief(value: Any) -> str:
 
 
 def _field_lines(row: Mapping[str, Any]) -> Iterator[str]:
-    before, after = map(_brief, row["told"])
+    path, before, after = map(_brief, (row["Path"], *row["told"]))
     if row["Diff"]:
-        yield plain(f"    {row['Path']}:")
+        yield plain(f"    {path}:")
         for line in row["Diff"].splitlines():
             yield f"      {plain(line)}"
     elif row["Change"] == "told":
-        yield plain(f"    {row['Path']}: {after}")
+        yield plain(f"    {path}: {after}")
     elif row["Change"] in ("changed", "moved"):
-        yield plain(f"    {row['Path']}: {'order ' if row['Change'] == 'moved' else ''}{before} -> {after}")
+        yield plain(f"    {path}: {'order ' if row['Change'] == 'moved' else ''}{before} -> {after}")
     else:
         sign, value = ("+", after) if row["Change"] == "added" else ("-", before)
-        yield plain(f"    {sign} {row['Path']}: {value}")
+        yield plain(f"    {sign} {path}: {value}")
 
 
 def _field_html(row: Mapping[str, Any], most: int | None) -> str:
@@ -722,7 +723,8 @@ def _field_html(row: Mapping[str, Any], most: int | None) -> str:
         return "".join(f"<div>{escaped(line.strip())}</div>" for line in _field_lines(row))
     colours = {"+": GREEN, "-": RED, "@": BLUE}
     every = row["Diff"].splitlines()
-    lines = [f'<span style="color:{colours.get(line[:1], "inherit")}">{escaped(line)}</span>' for line in every[:most]]
+    shown = every if most is None else map(_brief, every[:most])
+    lines = [f'<span style="color:{colours.get(line[:1], "inherit")}">{escaped(line)}</span>' for line in shown]
     if len(every) > len(lines):
         lines.append(f"and {len(every) - len(lines):,} more lines")
-    return f'<div>{escaped(row["Path"])}:<pre style="margin:.2em 0">{"<br>".join(lines)}</pre></div>'
+    return f'<div>{escaped(_brief(row["Path"]))}:<pre style="margin:.2em 0">{"<br>".join(lines)}</pre></div>'

@@ -26,10 +26,11 @@ from snapkit.format.salvage.source import Held
 from snapkit.state import who
 from snapkit.state.acl import ANONYMOUS
 from snapkit.state.compare import compare
-from snapkit.state.page import AMBER, BLUE, GREEN, RED, label, page, plain
+from snapkit.state.page import BLUE, GREEN, RED, label, page, plain
 from snapkit.state.page import escaped as one_line
 from snapkit.state.picture import timeline_svg
-from snapkit.state.report import Report
+from snapkit.state.report import COLOURS, Report
+from snapkit.state.secrets import masker
 from snapkit.state.sizes import By, growth, sizes
 from snapkit.state.snapshot import Snapshot, open_snapshot
 from snapkit.state.timeline import timeline
@@ -61,8 +62,8 @@ pre{white-space:pre-wrap;overflow-wrap:anywhere;margin:.2em 0}code{overflow-wrap
 figure{margin:1em 0}figure svg{max-width:100%;height:auto}.n svg{margin-left:.6em}
 .verdict{border-left:.4em solid;padding:.3em .8em}
 @page{margin:14mm}
-@media print{:root{color-scheme:light}body{max-width:none;margin:0;padding:0;font-size:9pt}nav{display:none}
-h2,h3,caption{break-after:avoid}tr,figure,.verdict{break-inside:avoid}thead{display:table-header-group}}
+@media print{:root{color-scheme:light}.w{min-width:5em}body{max-width:none;margin:0;padding:0;font-size:9pt}
+nav{display:none}h2,h3,caption{break-after:avoid}tr,figure,.verdict{break-inside:avoid}thead{display:table-header-group}}
 """
 
 
@@ -196,6 +197,7 @@ def handout(
     """
     if rows is not None and rows < 1:
         raise SnapshotError(f"are to be at least 1, and not {rows}", "rows", "give a number, or None for all")
+    masker(key)  # so that a key that is none is told, and not taken for damage
     with ExitStack() as stack:
         sides = []
         for source in (a, b) if b is not None else (a,):
@@ -353,7 +355,7 @@ class _Writer:
             yield f"<p>{escaped(levels)}</p>"
             if report.found:
                 found = (
-                    [label(f.severity, _SEVERITIES[f.severity]), *map(escaped, (f.check, f.place, f.message, f.advice))]
+                    [label(f.severity, COLOURS[f.severity]), *map(escaped, (f.check, f.place, f.message, f.advice))]
                     for f in report.found
                 )
                 columns = ("s:Severity", "s:Check", "Where", "What", "What to do")
@@ -373,7 +375,7 @@ class _Writer:
         yield f"<p><b>{escaped(changes.headline)}</b></p>"
         for finding in changes.found:
             told = ": ".join(part for part in (finding.place, finding.message) if part)
-            yield f"<p>{label(finding.severity, _SEVERITIES[finding.severity])} {escaped(told)}</p>"
+            yield f"<p>{label(finding.severity, COLOURS[finding.severity])} {escaped(told)}</p>"
         command = f"snapkit diff {self._words()}"
         summary = [
             [escaped(str(name)), *(f"{int(n):,}" for n in counts)]
@@ -515,9 +517,6 @@ class _Writer:
         return [side.word for side in self._sides if side.snapshot is not None][-1]
 
 
-_SEVERITIES = {"error": RED, "warning": AMBER, "note": BLUE}
-
-
 def _verdict(side: _Side) -> str:
     if side.damage:
         told = f"<b>Damaged.</b> {escaped(side.damage)}."
@@ -528,10 +527,9 @@ def _verdict(side: _Side) -> str:
                 f"What follows is of the records that are certainly as the server wrote them: {side.snapshot.salvage}."
             )
         told, colour = f"{told} {escaped(more)}", RED
-    elif not side.report.ok:
-        told, colour = "<b>Not ok.</b> It would not restore, or data would be lost.", RED
     else:
-        told, colour = "<b>Ok.</b> Nothing was found that would keep it from being restored.", GREEN
+        word, colour = ("Ok", GREEN) if side.report.ok else ("Not ok", RED)
+        told = f"<b>{word}.</b> {escaped(side.report.verdict)}"
     return f'<p class="verdict" style="border-color:{colour}">{told} In short: {escaped(side.report.summary)}.</p>'
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 LINES = 50  # of kinds
 LEFT, WIDTH, RIGHT, LINE = 170, 640, 120, 16  # of the names, of the time, of what lies beyond it, of a kind; in pixels
+BEYOND = 48  # pixels from the end of time to what is later
 STEP = 2  # pixels that count as one moment
 SECONDS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200)
 DAYS = (1, 2, 7, 14, 30, 60, 91, 182, 365, 730, 1826, 3652, 36524, 365242)
@@ -93,7 +94,7 @@ class _Line:
         """Pixels; what is earlier than the axis goes to its left end, what is later beyond its right one."""
         part = (times.astype(np.float64) - self._begin) / max(self._end - self._begin, 1)
         places = LEFT + np.floor(np.clip(part, 0, 1) * WIDTH / STEP).astype(np.int64) * STEP
-        return np.where(times > self._end, LEFT + WIDTH + 24, np.where(times < self._begin, LEFT - 2, places))
+        return np.where(times > self._end, LEFT + WIDTH + BEYOND, np.where(times < self._begin, LEFT - 2, places))
 
     def dots(self, times: Integers) -> str:
         places, counts = np.unique(self._places(times), return_counts=True)
@@ -130,7 +131,9 @@ def _span(first: Integers, last: Integers, end: pd.Timestamp | None) -> tuple[in
     until = int(last.max()) if end is None else int(end.as_unit("ns").value)
     begin = min(int(first.min()), until)
     most = min(int(np.quantile(first, 0.05, method="lower")), until)
-    return (most, until) if 0 < until - most < (until - begin) / 10 else (begin, until)
+    if 0 < until - most < (until - begin) / 10:
+        return max(begin, most - (until - most) // 10), until
+    return begin, until
 
 
 def _axis(begin: int, end: int, height: int) -> Iterable[str]:
@@ -143,7 +146,7 @@ def _axis(begin: int, end: int, height: int) -> Iterable[str]:
         yield f'<path d="M{x} 0V{height + 4}" stroke="#80808060" fill="none"/>'
         yield f'<text x="{x}" y="{height + LINE}" text-anchor="middle">{shown}</text>'
     yield f'<text x="{LEFT - 8}" y="{height + LINE}" text-anchor="end">{_moment(begin)[:10]}</text>'
-    yield f'<text x="{LEFT + WIDTH + 10}" y="{height + LINE}">later</text>'
+    yield f'<text x="{LEFT + WIDTH + BEYOND}" y="{height + LINE}" text-anchor="middle">later</text>'
 
 
 def _step(span: int) -> int:
