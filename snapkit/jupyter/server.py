@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import stat
 import threading
 from collections.abc import Callable
@@ -70,14 +71,15 @@ class _Handler(APIHandler):
         if not isinstance(self.contents_manager, FileContentsManager):
             raise web.HTTPError(404, "The files here are not on this server's disk: snapkit can't read them there.")
         try:
-            shown = manager.allow_hidden or not await ensure_async(manager.is_hidden(name))
+            shown = ".." not in name.split("/")
+            shown &= manager.allow_hidden or not await ensure_async(manager.is_hidden(name))
             await ensure_async(manager.get(name, content=False, type="file"))
             path = Path(to_os_path(ApiPath(name), str(Path(manager.root_dir).absolute())))
             regular = stat.S_ISREG(path.stat().st_mode)  # a pipe would keep us waiting for its other end
         except (web.HTTPError, OSError, ValueError):
             shown = regular = False
         if not (shown and regular):
-            raise web.HTTPError(404, f"There is no file {name!r} here that may be read.")
+            raise web.HTTPError(404, "There is no such file here, or none that may be read.")
         return path, name
 
 
@@ -137,7 +139,9 @@ class NotebookHandler(_Handler):
         try:
             made = await _in_thread(lambda: write_notebook(path))
         except SnapshotError as error:
-            raise web.HTTPError(409, str(error).replace(str(path.parent), ".")) from error
+            self.set_status(409)
+            self.finish(json.dumps({"message": str(error).replace(f"{path.parent}{os.sep}", "")}))
+            return
         self.set_status(201)
         self.finish(json.dumps({"path": "/".join([*name.split("/")[:-1], made.name])}))
 

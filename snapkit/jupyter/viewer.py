@@ -211,6 +211,8 @@ def write_notebook(path: str | os.PathLike[str]) -> Path:
                 file.write(json.dumps(notebook, indent=1).encode())
         except TargetExistsError:
             continue
+        except OSError as error:
+            raise SourceError(f"can't be written ({error.strerror})", str(target), "rename the archive") from error
         break
     return target
 
