@@ -151,7 +151,7 @@ def _split(hashes: bytes) -> list[bytes]:
 
 def _decoded(kind: RecordType, records: Sequence[tuple[bytes, Buffer]], mask: Mask) -> bytes:
     file = io.BytesIO()
-    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    options = pa.ipc.IpcWriteOptions(compression="zstd", use_threads=False)
     with pa.ipc.new_stream(file, record_schema(kind), options=options) as writer:
         for chunk in _chunks(records):
             writer.write_table(_table(kind, chunk, mask))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,7 +40,6 @@ class Questions(ABC):
     _places: dict[str, Place]
     _progress: Progress | None
     _dataset: Dataset | None = None
-    _folder: tempfile.TemporaryDirectory[str] | None = None
 
     @abstractmethod
     def entries(self) -> list[Entry]:
@@ -57,10 +58,10 @@ class Questions(ABC):
         from snapkit.fleet.dataset import Dataset
 
         if self._dataset is None:
-            if self.store is None:
-                self._folder = tempfile.TemporaryDirectory(prefix="snapkit-")
-            folder = self.store if self._folder is None else Path(self._folder.name)
-            assert folder is not None
+            folder = self.store
+            if folder is None:
+                folder = Path(tempfile.mkdtemp(prefix="snapkit-"))
+                weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
             self._dataset = Dataset(folder / FOLDER, self._access.key.value)
         return self._dataset
 
