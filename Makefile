@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lab test check clean
+.PHONY: help demo lab test check docs clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -26,6 +26,10 @@ check: $(READY) ## lint, format, types, layers
 	$(BIN)/ruff format --check
 	$(BIN)/mypy --strict snapkit $(wildcard bench tests)
 	$(BIN)/lint-imports
+
+docs: $(READY) ## the documentation as pages, in build/docs
+	$(BIN)/python -m sphinx -W -q docs build/docs
+	@echo "build/docs/index.html"
 
 clean: ## remove .venv and all that was built
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
