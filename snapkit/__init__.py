@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from snapkit.format.archive import Limits
     from snapkit.jupyter.browse import browse
     from snapkit.state.compare import Changes, compare
+    from snapkit.state.handout import handout
     from snapkit.state.snapshot import Snapshot
     from snapkit.state.snapshot import open_snapshot as open
     from snapkit.state.timeline import timeline
@@ -31,6 +32,7 @@ __all__ = [
     "__version__",
     "browse",
     "compare",
+    "handout",
     "open",
     "serve",
     "timeline",
@@ -46,6 +48,7 @@ _LAZY = {
     "Snapshot": ("snapkit.state.snapshot", "Snapshot"),
     "browse": ("snapkit.jupyter.browse", "browse"),
     "compare": ("snapkit.state.compare", "compare"),
+    "handout": ("snapkit.state.handout", "handout"),
     "open": ("snapkit.state.snapshot", "open_snapshot"),
     "serve": ("snapkit.cluster.server", "serve"),
     "timeline": ("snapkit.state.timeline", "timeline"),
