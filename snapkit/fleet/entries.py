@@ -179,6 +179,9 @@ def _read_all(place: Place, entry: Entry, level: Level, target: str | None, prog
             look=lambda subject: found.update(_of_subject(subject, place)),
         )
         passing.drain()
+    if place.size is not None and passing.size != place.size:  # which is no damage of the archive's
+        what = f"gave {passing.size:,} bytes, and was listed with {place.size:,}"
+        raise SourceError(what, place.source, "it is being written, or the connection broke: look at it again")
     first = next((finding for finding in report.found if finding.severity == "error"), None)
     sound: Verdict = "ok" if level == "verify" else "unknown"
     return replace(

@@ -259,6 +259,8 @@ def _remote(source: str, access: Access) -> Iterator[Place]:
             folder = about.get("type") == "directory"
             found = system.glob(f"{path.rstrip('/')}/{SUFFIX}", detail=True).values() if folder else [about]
         files = sorted((about for about in found if about.get("type") != "directory"), key=lambda about: about["name"])
+        if not files:
+            system.ls(re.split(r"[*\[]", path)[0].rpartition("/")[0])  # says why, where a pattern only matches nothing
     if not files:
         raise SourceError("matches nothing", whole.source, "check the pattern")
     for about in files:

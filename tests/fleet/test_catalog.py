@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import stat
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -176,6 +178,15 @@ def test_a_file_that_goes_away_meanwhile_is_unread_and_is_read_again(
     again = Catalog(str(tmp_path), store=tmp_path / "store")
     assert again.archives["Verdict"].tolist() == ["ok"] * 3
     assert [entry.source for entry in again.new] == [str(moved)]
+
+
+def test_a_short_answer_of_storage_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    [path] = hourly(tmp_path, 1)
+    data = path.read_bytes()
+    monkeypatch.setattr(Place, "stream", lambda self, block=0: nullcontext(io.BytesIO(data[:300])))
+    row = Catalog(str(tmp_path)).archives.iloc[0]
+    assert row.Verdict == "unread"
+    assert f"gave 300 bytes, and was listed with {len(data)}" in row.Error
 
 
 def test_hostile_metadata_is_no_trouble(tmp_path: Path) -> None:
