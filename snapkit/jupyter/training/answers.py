@@ -135,7 +135,7 @@ def judge_names(answer: Any, truth: Iterable[Name], what: str) -> Wrong:
     for reading in readings(answer):
         hit = sum(bool(forms & reading) for forms in wanted)
         odd = sum(not any(text in forms for forms in wanted) for text in reading)
-        if best is None or (hit, -odd) > (best[0], -best[1]):
+        if best is None or hit > best[0] or (hit and hit == best[0] and odd < best[1]):
             best = hit, odd
     hit, odd = best or (0, 0)
     if hit == len(wanted) and not odd:

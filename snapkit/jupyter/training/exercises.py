@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import snapkit
 from snapkit.errors import SnapshotError
@@ -22,10 +22,12 @@ from snapkit.jupyter.training.answers import (
     name,
     only,
 )
-from snapkit.jupyter.training.course import Exercise, Plan, Question
-from snapkit.jupyter.training.live import LIMIT, Drill, OneJob
+from snapkit.jupyter.training.learner import LIMIT, Exercise, Plan, Question
 from snapkit.jupyter.training.story import KINDS, shelf
 from snapkit.state.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from snapkit.jupyter.training.live import Drill
 
 WEB = ("shop", "web")
 
@@ -604,4 +606,3 @@ SIX = Plan(
 )
 
 PLANS: Mapping[int, Plan] = MappingProxyType({plan.number: plan for plan in (ONE, TWO, THREE, FOUR, FIVE, SIX)})
-KIND_OF_EXERCISE: Mapping[int, type[Exercise]] = MappingProxyType({5: OneJob, 6: Drill})

@@ -21,12 +21,12 @@ from snapkit.cluster.preflight import Effect, effects
 from snapkit.cluster.server import NO_FAULTS, Faults, ServedCluster
 from snapkit.errors import SnapshotError
 from snapkit.jupyter.training.answers import Wrong
-from snapkit.jupyter.training.course import Exercise, now
+from snapkit.jupyter.training.learner import LIMIT, Exercise, now
 from snapkit.jupyter.training.story import packed
+from snapkit.state.compare import compare
 from snapkit.state.snapshot import Snapshot
 
 LEADERLESS = 6.0  # seconds
-LIMIT = 30  # minutes of the drill: soft
 JUST = 60  # seconds that are not told, so that a notebook looks the same each time
 #: What a server says, after a minute, that took a restore in and is no leader any more when it would start over.
 LEADER_LOST = "timed out waiting for re-run of leader actions"
@@ -163,8 +163,10 @@ def _is_the_same(effect: Effect, live: Snapshot, backup: Snapshot) -> bool:
         return False
     if effect.table == "variables":
         return bool(live.unlock()["Items"][effect.key] == backup.unlock()["Items"][effect.key])
-    key = (effect.table, *effect.key)
-    return effect.table == "jobs" and same_spec(live.get(*key, reveal=True), backup.get(*key, reveal=True))
+    if effect.table != "jobs":
+        return False
+    ours, theirs = (state.get("jobs", *effect.key, reveal=True) | {"NomadTokenID": ""} for state in (live, backup))
+    return same_spec(ours, theirs)
 
 
 # -- the drill
@@ -226,12 +228,13 @@ class FaultyCluster(ServedCluster):
             raise
         self._taken = True
         self.faults = Faults(no_leader=True)
-        timer = threading.Timer(LEADERLESS, self._elect)
+        timer = threading.Timer(LEADERLESS, self.elect)
         timer.daemon = True
         timer.start()
         raise ApiError(500, LEADER_LOST)
 
-    def _elect(self) -> None:
+    def elect(self) -> None:
+        """There is a leader again."""
         self.faults = NO_FAULTS
 
 
@@ -297,19 +300,27 @@ class Drill(LiveExercise):
             return "The cluster does not run: drill.start() starts it, and the clock."
         with ExitStack() as stack:
             backup, initial, live = self.states(stack)
-            if effects(live, backup):
-                if not effects(initial, live):
-                    return "The cluster is as it was: nothing was restored yet."
-                others = [path for path in self.backups() if path != self.backup and _has(live, path)]
-                if others:
-                    return f"The cluster has the state of {others[0].name}. Is that the newest that is whole?"
-                return "The cluster has neither its own state nor that of the right backup."
-            if not any(_has(initial, path) for path in self._saved()):
+            nearest = self._nearest(live, initial)
+            if nearest == "":
+                return "The cluster is as it was: nothing was restored yet."
+            if nearest != self.archive:
+                return f"The cluster has the state of {nearest}. Is that the newest that is whole?"
+            if any(effect.happens == "comes back" for effect in effects(live, backup)):
+                return "It was restored, and something is missing again."
+            if not any(_keeps(initial, path) for path in self._saved()):
                 return (
                     "Restored. But what the cluster had before was not saved in this folder, so there is no "
                     "way back. In a drill that costs nothing: drill.start(), and this time save first."
                 )
         return ""
+
+    def _nearest(self, live: Snapshot, initial: Snapshot) -> str:
+        """The backup whose state this is, or all but is; empty if it is that of the start."""
+        away = {"": len(compare(initial, live))}
+        for path in self.backups():
+            with snapkit.open(path) as snapshot:
+                away[path.name] = len(compare(snapshot, live))
+        return min(away, key=away.__getitem__)
 
     def _saved(self) -> list[Path]:
         """Archives that were made here."""
@@ -327,11 +338,11 @@ class Drill(LiveExercise):
             return [(effect.key[0], effect.name) for effect in gone]
 
 
-def _has(state: Snapshot, path: Path) -> bool:
-    """Is this archive's state the same, in what people write?"""
+def _keeps(state: Snapshot, path: Path) -> bool:
+    """Is all that people had written in a state in this archive, as it was?"""
     try:
         with snapkit.open(path) as snapshot:
-            return not effects(state, snapshot)
+            return not [effect for effect in effects(state, snapshot) if effect.happens != "comes back"]
     except SnapshotError:
         return False
 

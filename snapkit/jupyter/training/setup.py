@@ -10,8 +10,8 @@ from pathlib import Path
 from snapkit.errors import SnapshotError, SourceError
 from snapkit.files import atomic
 from snapkit.jupyter.lab import shared
-from snapkit.jupyter.training.course import FILES, PROGRESS, Progress, is_copy, lay_out, now
 from snapkit.jupyter.training.exercises import PLANS
+from snapkit.jupyter.training.learner import FILES, PROGRESS, Progress, is_copy, lay_out, now
 
 FIRST_PAGE = "00-start-here.ipynb"
 OLD = "old"

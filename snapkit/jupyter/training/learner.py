@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 PROGRESS = "progress.json"
 COURSE = "snapkit training"
 FILES = "files"
+LIMIT = 30  # minutes of the drill: soft
 
 
 def now() -> datetime:
