@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import json
 import shlex
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -31,6 +32,8 @@ from snapkit.format.values import Mask, to_json, unpack
 from snapkit.state.edit import from_json, pack
 from snapkit.state.fielddiff import differences
 from snapkit.state.keyring import Keyring
+from snapkit.state.page import AMBER, GREEN, RED, escaped, label, plain
+from snapkit.state.page import table as html_table
 from snapkit.state.snapshot import Snapshot, open_snapshot
 
 Object: TypeAlias = dict[str, Any]
@@ -42,6 +45,10 @@ TABLES = (
     "namespaces", "node_pools", "acl_policies", "acl_roles", "acl_auth_methods", "acl_binding_rules", "acl_tokens",
     "variables", "jobs",
 )  # fmt: skip
+
+SHOWN = 30  # objects, and fields of one, that a notebook's cell shows
+_COLOURS = {"create": GREEN, "update": AMBER, "keep": AMBER, "blocked": RED}
+_COLOURS |= {"written": GREEN, "failed": RED, "not tried": AMBER}
 
 #: The fields of a kind that people set; a server sets the others.
 _WRITTEN: Mapping[str, tuple[str, ...]] = {
@@ -215,11 +222,32 @@ class Recovery:
         )
 
     def __repr__(self) -> str:
-        did = "would be brought back" if self.dry_run else "were asked for"
-        return f"<Recovery of {self.source} into {self.address}: {len(self._steps)} objects {did}>"
+        return plain(f"<Recovery of {self.source} into {self.address}: {self.summary}>")
+
+    @property
+    def summary(self) -> str:
+        """Such as `2 objects looked at, nothing written: 1 keep, 1 same`."""
+        counts = Counter(step.result or step.action for step in self._steps)
+        did = "looked at, nothing written" if self.dry_run else "asked for"
+        objects = f"{len(self._steps):,} object{'' if len(self._steps) == 1 else 's'}"
+        return f"{objects} {did}: {', '.join(f'{n:,} {what}' for what, n in counts.items())}"
 
     def _repr_html_(self) -> str:
-        return str(self.steps.to_html()) + str(self.fields.to_html())
+        rows = [
+            [
+                label(step.result or step.action, _COLOURS.get(step.result or step.action, "")),
+                label(step.piece.table),
+                escaped("/".join(step.piece.key)) + _renamed(step.piece),
+                "".join(f"<div>{escaped(_difference(*told))}</div>" for told in step.fields[:SHOWN])
+                + (f"<div>and {len(step.fields) - SHOWN:,} more fields</div>" if len(step.fields) > SHOWN else ""),
+                escaped(step.note),
+            ]
+            for step in self._steps[:SHOWN]
+        ]
+        more = f"<p>{len(self._steps) - SHOWN:,} more: steps lists all</p>" if len(self._steps) > SHOWN else ""
+        head = f"<p><b>{escaped(self.summary)}</b> <small>{escaped(f'{self.source} into {self.address}')}</small></p>"
+        names = ("What", "Table", "Object", "Live, and what is written in its place", "Note")
+        return f'<div style="overflow-wrap:anywhere">{head}{html_table(rows, names) if rows else ""}{more}</div>'
 
 
 def recover(
@@ -308,6 +336,16 @@ def _error(what: str, step: Step, advice: str, recovery: Recovery) -> RecoverErr
     error = RecoverError(what, f"{step.piece.table} {'/'.join(step.piece.target)}", advice)
     error.recovery = recovery
     return error
+
+
+def _renamed(piece: Piece) -> str:
+    """As what it comes back, if that is another name."""
+    return "" if piece.target == piece.key else f"<br><small>as {escaped('/'.join(piece.target))}</small>"
+
+
+def _difference(path: str, live: Any, written: Any) -> str:
+    before, after = (plain(v if isinstance(v, str) else json.dumps(v, ensure_ascii=False)) for v in (live, written))
+    return f"{path}: {before[:200]} → {after[:200]}"
 
 
 def _joined(*notes: str) -> str:

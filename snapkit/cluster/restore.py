@@ -72,7 +72,7 @@ __all__ = [
 SCHEMA = "snapkit.plan/1"
 ACCEPT = "I-ACCEPT"  # what refuses a safety save
 CONFIRMED = 8  # characters of the live ClusterID
-SHOWN = 100  # rows of a plan that a notebook's cell shows
+SHOWN = 30  # rows of a plan that a notebook's cell shows
 
 Status: TypeAlias = Literal["restored", "unchanged", "rolled back", "unclear"]
 Where: TypeAlias = Literal["archive", "before", "unclear", "unreadable"]
@@ -234,7 +234,7 @@ class Plan:
         if most is not None and len(self.effects) > most:
             parts.append(f"<p>{len(self.effects) - most:,} more: table lists all</p>")
         counts = [[escaped(name), f"{live:,}", f"{wanted:,}"] for name, live, wanted in self.counts]
-        parts.append(table(counts, ("Table", "Live records", "In the archive")))
+        parts.append(table(counts, ("Table", "Live records", "In the archive"), (1, 2)))
         return f'<div style="overflow-wrap:anywhere">{"".join(parts)}{self.report._repr_html_()}</div>'
 
     def to_json(self) -> dict[str, Any]:

@@ -558,10 +558,11 @@ class Changes:
         if self._all:
             yield table(
                 [
-                    [escaped(str(name)), *map(str, row)]
+                    [escaped(str(name)), *(f"{count:,}" for count in row)]
                     for name, *row in self._summary.reset_index().to_numpy().tolist()
                 ],
                 ("Table", "Added", "Removed", "Changed", "Only older"),
+                range(1, 5),
             )
         if self._objects:
             rows = islice(self.cells(), most)

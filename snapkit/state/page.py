@@ -7,11 +7,12 @@ elements: a notebook may take a style sheet away.
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 #: They read on white and on black.
 RED, AMBER, BLUE, GREEN = "#e0383e", "#b26a00", "#3f7fd0", "#2f8f4e"
 _CELL = "text-align:left;vertical-align:top;padding:.25em .75em .25em 0;border-top:1px solid #80808060"
+_NUMBER = _CELL.replace("text-align:left", "text-align:right")
 
 
 def plain(text: str) -> str:
@@ -30,11 +31,16 @@ def label(text: str, colour: str = "") -> str:
     return f'<{"b" if colour else "span"} style="{style}">{escaped(text)}</{"b" if colour else "span"}>'
 
 
-def table(rows: Iterable[Sequence[str]], names: Sequence[str] = ()) -> str:
-    """A table of cells that are HTML already."""
-    head = "".join(f'<th style="{_CELL}">{name}</th>' for name in names)
-    body = "".join("<tr>" + "".join(f'<td style="{_CELL}">{cell}</td>' for cell in row) + "</tr>" for row in rows)
-    return f'<table style="border-collapse:collapse">{f"<thead><tr>{head}</tr></thead>" if head else ""}{body}</table>'
+def table(rows: Iterable[Sequence[str]], names: Sequence[str] = (), numbers: Collection[int] = ()) -> str:
+    """A table of cells that are HTML already; the columns at the places of `numbers` are flush right."""
+
+    def line(tag: str, row: Sequence[str]) -> str:
+        cells = (f'<{tag} style="{_NUMBER if i in numbers else _CELL}">{cell}</{tag}>' for i, cell in enumerate(row))
+        return f"<tr>{''.join(cells)}</tr>"
+
+    head = line("th", [f'<span style="white-space:nowrap">{name}</span>' for name in names]) if names else ""
+    body = "".join(line("td", row) for row in rows)
+    return f'<table style="border-collapse:collapse">{f"<thead>{head}</thead>" if head else ""}{body}</table>'
 
 
 def page(title: str, parts: Iterable[str], style: str = "") -> str:

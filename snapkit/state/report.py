@@ -317,5 +317,5 @@ def _fragment(report: Report, most: int | None) -> str:
 
 
 def _row(finding: Finding) -> list[str]:
-    severity = f'<b style="color:{COLOURS[finding.severity]}">{finding.severity}</b>'
-    return [severity, *map(escaped, (finding.check, finding.place, finding.message, finding.advice))]
+    named = [label(finding.severity, COLOURS[finding.severity]), label(finding.check)]
+    return [*named, *map(escaped, (finding.place, finding.message, finding.advice))]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import html
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from itertools import chain, islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -30,6 +30,7 @@ from snapkit.progress import long_work
 from snapkit.state.keyring import report as keyring_report
 from snapkit.state.keyring import unlock
 from snapkit.state.keys import keys
+from snapkit.state.page import escaped, label, table
 from snapkit.state.release import version_range
 from snapkit.state.search import Pattern, Searcher, query
 from snapkit.state.secrets import masker
@@ -430,6 +431,26 @@ class Snapshot:
             key = key[0]
         return self._json(self._find(table, key), None if reveal else self._mask)
 
+    def at(self, table: str, position: int, *, reveal: bool = False) -> Any:
+        """One object whole, by its row in `table()`: as `get()`, also where there is no key or one stands twice.
+
+        Args:
+            table: The table's name.
+            position: Of the row, from 0.
+            reveal: Show secrets.
+
+        Raises:
+            NotInSnapshotError: There is no such table or row.
+            RecordError: The record can't be decoded.
+        """
+        if position >= 0 and self._type(table).byte == TIME_TABLE:  # whose rows are entries of a record
+            for entry in islice(chain.from_iterable(self.objects(table, reveal=reveal)), position, None):
+                return entry
+        elif position >= 0:
+            for record in islice(self._records(table), position, None):
+                return self._json(record, None if reveal else self._mask)
+        raise NotInSnapshotError(f"has no row {position:,}", f"table {table}")
+
     def objects(
         self, table: str, subset: Mapping[str, Sequence[str] | None] | None = None, *, reveal: bool = False
     ) -> Iterator[dict[str, Any]]:
@@ -658,12 +679,7 @@ class Snapshot:
         return f"<Snapshot {source[1]}: {'; '.join(f'{name} {value}' for name, value in rest)}>"
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f'<tr><th style="text-align:left">{html.escape(name)}</th>'
-            f'<td style="text-align:left">{html.escape(value)}</td></tr>'
-            for name, value in self._summary().items()
-        )
-        return f"<table>{rows}</table>"
+        return table([[f"<b>{label(name)}</b>", escaped(value)] for name, value in self._summary().items()])
 
     def _summary(self) -> dict[str, str]:
         meta = self.meta
