@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from snapkit.errors import SnapshotError
@@ -19,6 +20,12 @@ def ipywidgets() -> Any:
     except ImportError as error:
         raise SnapshotError("needs the package ipywidgets", "browse()", "pip install 'snapkit[lab]'") from error
     return ipywidgets
+
+
+def live() -> str:
+    """HTML for a widget that is made of none of ours: it hides what is static beside it (front.css)."""
+    style = Path(__file__).with_name("front.css").read_text(encoding="utf-8")
+    return f'<style>{style}</style><span class="snapkit-live"></span>'
 
 
 class Browser:

@@ -138,7 +138,8 @@ def _columns(objects: pd.DataFrame) -> pd.DataFrame:
     names = ["Change", "Table", "Key", "Name", "Fields", "Index"]
     told = [f"{SIGNS[change]} {change}" for change in objects["Change"]]
     told = [f"{what}, older" if older else what for what, older in zip(told, objects["Older"], strict=True)]
-    return objects.assign(Change=pd.array(told, dtype="str"))[names].reset_index(drop=True)
+    fields = objects["Fields"].where(objects["Change"] == "changed")
+    return objects.assign(Change=pd.array(told, dtype="str"), Fields=fields)[names].reset_index(drop=True)
 
 
 def _word(change: str) -> str:

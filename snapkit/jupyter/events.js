@@ -96,9 +96,9 @@ function render({ model, el }) {
     const middle = (begin + end) / 2;
     from = Math.min(Math.max(middle - span / 2, view.first), view.last - span);
     to = from + span;
-    draw();
     if (waiting) again = true;
     else ask();
+    draw();
   }
   function ask() {
     waiting = true;
@@ -186,9 +186,8 @@ function render({ model, el }) {
   }
 
   function say() {
-    const ahead = view.total - view.count;
-    const rest = ahead > 0 ? `; ${number(ahead)} outside` : "";
-    status.textContent = `${number(view.count)} of ${number(view.total)} events in view: ${span(to - from)} from ${utc(from)}${rest}`;
+    const count = waiting ? "\u2026" : number(view.count);
+    status.textContent = `${count} of ${number(view.total)} events in view: ${span(to - from)} from ${utc(from)}`;
     status.title = `${both(from)}\nto ${both(to)}`;
   }
 

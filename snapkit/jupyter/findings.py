@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from snapkit.jupyter.browser import Browser, ipywidgets
+from snapkit.jupyter.browser import Browser, ipywidgets, live
 from snapkit.state.page import escaped, label, plain, table
 from snapkit.state.report import COLOURS, SEVERITIES, Finding, Report, Severity, verdict_html
 
@@ -50,7 +50,7 @@ class ReportBrowser(Browser):
             control.observe(lambda _: self._narrow(), "value")
         self._narrow()
         controls = widgets.HBox([self.severity, self.filter], layout=widgets.Layout(flex_flow="row wrap"))
-        parts = [widgets.HTML(_head(report)), *([controls] if report.found else []), self.view]
+        parts = [widgets.HTML(_head(report) + live()), *([controls] if report.found else []), self.view]
         self.widget = widgets.VBox(parts)
 
     @property
@@ -99,6 +99,7 @@ def _finding(finding: Finding) -> str:
     rows = [("where", finding.place), ("what to do", finding.advice), ("check", finding.check)]
     cells = [[label(name), escaped(value)] for name, value in rows if value]
     return (
-        f'<details style="overflow-wrap:anywhere"><summary>{escaped(finding.message)}</summary>'
+        f'<details style="overflow-wrap:anywhere"><summary>{escaped(finding.message)} <small>{escaped(finding.place)}'
+        "</small></summary>"
         f'<div style="margin-left:1em">{table(cells)}</div></details>'
     )
