@@ -473,3 +473,18 @@ def test_record_bytes_of_an_empty_table(open_: Open) -> None:
     assert len(sizes) == 0
     assert isinstance(sizes, pd.Series)
     assert list(sizes.index.names) == ["Namespace", "ID"]
+
+
+@pytest.mark.parametrize("archive", ["every-table/every-table", "v1.4.14/monday"])
+def test_a_row_is_its_object(archive: str, opened: Callable[[str], snapkit.Snapshot]) -> None:
+    snapshot = opened(archive)
+    for table in snapshot.tables.index:
+        frame = snapshot.table(table, [])
+        objects = [snapshot.at(table, position) for position in range(len(frame))]
+        if table == "time_table":
+            assert objects == next(snapshot.objects(table))
+        else:
+            assert objects == list(snapshot.objects(table))
+        for position in (-1, len(frame)):
+            with pytest.raises(NotInSnapshotError, match="has no row"):
+                snapshot.at(table, position)
