@@ -39,7 +39,7 @@ class ArchiveError(SnapshotError):
     """The container is damaged: gzip, tar, meta.json or a checksum.
 
     Attributes:
-        nomad: What a server says when it is asked to restore it, after `failed to restore from snapshot: `.
+        nomad: What a server says when it is asked to restore it, after `failed to restore from snapshot:`.
         check: The id of verify's check that finds it.
     """
 

@@ -115,7 +115,7 @@ class Handout:
 
     @property
     def headline(self) -> str:
-        """Such as `friday.snap: ok; 12 warnings, 3 notes`, of each snapshot."""
+        """Source and verdict of each snapshot in one line."""
         told = (
             f"{report.source}: {'DAMAGED; ' if damage else ''}{report.summary}"
             for report, damage in zip(self.reports, self.damage, strict=True)
