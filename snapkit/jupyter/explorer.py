@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from snapkit.errors import RecordError, SnapshotError
-from snapkit.format.schema import ANY, TIME_TABLE, Type, fields, table_type
+from snapkit.format.schema import ANY, Type, fields, table_type
 from snapkit.jupyter.browser import Browser, ipywidgets
-from snapkit.jupyter.front import display_beside
-from snapkit.jupyter.grid import Column, Grid, size, word
+from snapkit.jupyter.grid import Column, Grid, shown, size, word
 from snapkit.jupyter.grid import columns as columns_of
 from snapkit.jupyter.links import Link, Related, link, related
 from snapkit.jupyter.tree import Tree
@@ -51,14 +49,14 @@ LINES, CELLS = 10, 8  # of the table in view, where there is no kernel
 
 @dataclass(frozen=True)
 class Record:
-    """One record: by its key or, in a table without one, by its position."""
+    """One record: its table, its row in that, and its key (none in a table that has none)."""
 
     table: str
-    key: tuple[Any, ...]
-    position: int = 0
+    position: int
+    key: tuple[str, ...]
 
     def __str__(self) -> str:
-        return "/".join(map(str, self.key)) if self.key else f"{self.position + 1:,}"
+        return "/".join(self.key) if self.key else f"row {self.position + 1:,}"
 
 
 @dataclass(frozen=True)
@@ -196,7 +194,7 @@ class SnapshotBrowser(Browser):
 
     def open(self, table: str, *key: Any) -> None:
         """Open a record by its key."""
-        self._follow(Link(table, key))
+        self._do(lambda: self._open_key(Link(table, tuple(map(str, key)))))
 
     def show(self, table: str, filter: str = "") -> None:
         """Show the rows of a table."""
@@ -211,41 +209,46 @@ class SnapshotBrowser(Browser):
         self.show(self._tables.index[position])
 
     def _open(self, position: int) -> None:
-        self._do(lambda: self.go(replace(self.place, record=self._record(position))))
+        """Open the record of a row in view."""
+        frame, place = self.grid.frame, self.place
+        if place.table:
+            kind = table_type(place.table)
+            key = frame.index[position] if kind is not None and kind.key else ()
+            parts = key if isinstance(key, tuple) else (key,)
+            self.go(replace(place, record=Record(place.table, position, tuple(map(shown, parts)))))
+            return
+        name, key = frame["Table"].iloc[position], frame["Key"].iloc[position]
+        self._do(lambda: self._open_key(Link(name, tuple(map(str, key)))))
 
-    def _record(self, position: int) -> Record:
-        """The record of a row in view."""
-        frame = self.grid.frame
-        if not self.place.table:
-            name, key = frame["Table"].iloc[position], tuple(frame["Key"].iloc[position])
-            if not key and self._counts[name][0] != 1:
-                raise SnapshotError("has no key", f"a record of {name}", "look for it among the rows of its table")
-            return Record(name, key)
-        kind = table_type(self.place.table)
-        if kind is None or not kind.key:
-            return Record(self.place.table, (), position)
-        key = frame.index[position]
-        parts = key if isinstance(key, tuple) else (key,)
-        return Record(self.place.table, tuple(part if part == part else None for part in parts))
+    def _open_key(self, found: Link) -> None:
+        where = f"{found.table} {'/'.join(found.key)}"
+        if not found.key and self._counts.get(found.table, (0, 0))[0] != 1:
+            raise SnapshotError("has no key", f"a record of {found.table}", "look for it among the rows of the table")
+        position = self._position(found) if found.key else 0
+        if position is None:
+            raise SnapshotError("is not in this snapshot", where)
+        self.go(replace(self.place, record=Record(found.table, position, found.key)))
 
-    def _follow(self, found: Link) -> None:
-        def open_it() -> None:
-            if not self._has(found):
-                raise SnapshotError("is not in this snapshot", f"{found.table} {'/'.join(map(str, found.key))}")
-            self.go(replace(self.place, record=Record(found.table, tuple(found.key))))
-
-        self._do(open_it)
-
-    def _has(self, found: Link) -> bool:
-        if found.table not in self._indexes:
-            self._indexes[found.table] = self._snapshot.table(found.table, []).index
-        index = self._indexes[found.table]
+    def _position(self, found: Link) -> int | None:
+        """The row of a key in its table: the last one, as after a restore, should it stand twice."""
+        index = self._index(found.table)
         if index.nlevels != len(found.key):
-            return False
+            return None
         there: Any = True
         for level, part in enumerate(found.key):
-            there = there & (index.get_level_values(level).astype("str") == str(part))
-        return bool(there.any())
+            there = there & np.asarray(index.get_level_values(level).astype("str") == part)
+        rows = np.flatnonzero(there)
+        return int(rows[-1]) if len(rows) else None
+
+    def _index(self, name: str) -> Any:
+        if name not in self._indexes:
+            at_hand = [frame.index for place, frame in self._frames.items() if place.table == name]
+            self._tell_reading(name)
+            self._indexes[name] = at_hand[0] if at_hand else self._snapshot.table(name, []).index
+        return self._indexes[name]
+
+    def _follow(self, found: Link) -> None:
+        self._do(lambda: self._open_key(found))
 
     def _show_related(self, place: int) -> None:
         found = self._related[place]
@@ -273,6 +276,10 @@ class SnapshotBrowser(Browser):
         style = f' style="color:{colour}"' if colour else ""
         self.message.value = f'<span role="status"{style} title="{escaped(text)}">{escaped(text)}</span>'
 
+    def _tell_reading(self, what: str) -> None:
+        """Seen only where that takes a while."""
+        self.title.value = f"Reading {escaped(what)}…"
+
     def _show(self) -> None:
         place = self._steps[self._step]
         self.back_button.disabled = self._step == 0
@@ -280,7 +287,6 @@ class SnapshotBrowser(Browser):
         if self._in_view != place.rows:
             self._in_view = place.rows
             frame = self._frame(place.rows)
-            self.title.value = self._title(place)
             self.grid.show(frame, place.table or f"Hits of {plain(place.wanted)}", filter=place.filter)
             names = list(self._counts)
             self.tables.select(names.index(place.table) if place.table in names else None)
@@ -289,6 +295,7 @@ class SnapshotBrowser(Browser):
         elif self.grid.filter != place.filter:
             self.grid.filter = place.filter
         self._show_record(place.record)
+        self.title.value = self._title(place)
 
     def _title(self, place: Place) -> str:
         if not place.table:
@@ -306,6 +313,7 @@ class SnapshotBrowser(Browser):
         if rows not in self._frames:
             while len(self._frames) >= KEPT:
                 del self._frames[next(iter(self._frames))]
+            self._tell_reading(rows.table or "all tables")
             self._frames[rows] = self._read(rows)
         return self._frames[rows]
 
@@ -350,10 +358,9 @@ class SnapshotBrowser(Browser):
             self.tree.close()
             return
         kind = table_type(record.table)
-        key = tuple(map(str, record.key))
         self._related = []
         named = []
-        for found in related(record.table, key, self._names):
+        for found in related(record.table, record.key, self._names):
             count = self._count(found)
             if count != 0:
                 self._related.append(found)
@@ -361,7 +368,7 @@ class SnapshotBrowser(Browser):
         self.tree.show(
             record.table,
             str(record),
-            self._value(record),
+            self._snapshot.at(record.table, record.position, reveal=self._reveal),
             ANY if kind is None or not kind.struct else Type("struct", struct=kind.struct),
             lambda struct, field, value, namespace: self._link(record, struct, field, value, namespace),
             named,
@@ -383,15 +390,6 @@ class SnapshotBrowser(Browser):
         """The record that a value names; none if that is the one that is open."""
         found = link(struct, field, value, namespace, self._names)
         return None if found is not None and (found.table, found.key) == (record.table, record.key) else found
-
-    def _value(self, record: Record) -> Any:
-        if record.key:
-            return self._snapshot.get(record.table, *record.key, reveal=self._reveal)
-        objects: Iterator[Any] = self._snapshot.objects(record.table, reveal=self._reveal)
-        kind = table_type(record.table)
-        if kind is not None and kind.byte == TIME_TABLE:  # a record is a list of entries, and each is a row
-            objects = chain.from_iterable(objects)
-        return next(islice(objects, record.position, None), None)
 
     # -- how it shows itself
 
@@ -428,6 +426,3 @@ class SnapshotBrowser(Browser):
             more = f"<p>and {len(frame) - LINES:,} more</p>" if len(frame) > LINES else ""
             parts += [f"<p>{self.title.value}</p>", table(rows, [escaped(column.name) for column in columns]), more]
         return "".join(parts)
-
-    def _ipython_display_(self) -> None:
-        display_beside(self.widget, self.to_html(), repr(self))

@@ -48,6 +48,7 @@ function render({ model, el }) {
 
   let view = null;
   let widths = [];
+  let measured = false; // were they, with the font that the page has?
   let pages = new Map(); // number of a page -> its rows, or null while they are on their way
   let active = [0, 0]; // row (-1: the names of the columns) and column
   let chosen = null;
@@ -79,6 +80,7 @@ function render({ model, el }) {
   }
 
   function measure() {
+    measured = box.clientWidth > 0;
     const pen = document.createElement("canvas").getContext("2d");
     const font = getComputedStyle(box);
     const long = (t, weight) => {
@@ -325,7 +327,13 @@ function render({ model, el }) {
   }
 
   model.on("msg:custom", hear);
-  const resized = new ResizeObserver(() => draw());
+  const resized = new ResizeObserver(() => {
+    if (view && !measured) {
+      measure();
+      layOut();
+    }
+    draw();
+  });
   resized.observe(box);
   model.send({ ask: "view" });
   return () => {

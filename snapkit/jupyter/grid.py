@@ -118,6 +118,7 @@ class Grid:
         self._label = self._label if label is None else label
         self._take(frame, filter)
         self._tell()
+        self._prepare()
 
     def sort(self, column: str, *, descending: bool = False) -> None:
         """Sort by a column; what has no value is last.
@@ -199,10 +200,16 @@ class Grid:
             }
         )
 
+    def _prepare(self) -> None:
+        """So that the first filter is answered as quickly as the others."""
+        for column in self._columns:
+            column.prepare()
+
     def _hear(self, _: Any, message: dict[str, Any], __: Any) -> None:
         match message:
             case {"ask": "view"}:
                 self._tell()
+                self._prepare()
             case {"ask": "rows", "version": self._version, "start": int(start), "count": int(count)}:
                 rows = self.rows(max(start, 0), min(max(count, 0), PAGE))
                 self.widget.send({"tell": "rows", "version": self._version, "start": start, "rows": rows})
@@ -310,6 +317,11 @@ class Column:
         return text[:WIDEST] + told, None, text[:LONGEST] + (told if len(text) > LONGEST else "")
 
     # -- filtered
+
+    def prepare(self) -> None:
+        """Work out what is needed to filter, which is kept."""
+        if self._text:
+            _ = self._hexadecimal
 
     def holding(self, word: str) -> Choice:
         """Where the word is in the text that is shown, in any case."""
