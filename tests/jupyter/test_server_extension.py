@@ -96,12 +96,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         words = [sys.executable, "-c", SERVER, *options]
         process = subprocess.Popen(words, stdout=log, stderr=log, env=environment, cwd=above)
     try:
-        for _ in range(300):
-            if found := list((above / "runtime").glob("jpserver-*.json")):
+        for _ in range(600):
+            try:
+                [found] = (above / "runtime").glob("jpserver-*.json")
+                address = json.loads(found.read_text())["url"].rstrip("/")
                 break
-            assert process.poll() is None, (above / "log").read_text()
-            time.sleep(0.1)
-        address = json.loads(found[0].read_text())["url"].rstrip("/")
+            except ValueError:  # not there, or not written to its end
+                assert process.poll() is None, (above / "log").read_text()
+                time.sleep(0.1)
         yield Server(address, folder)
     finally:
         process.terminate()
