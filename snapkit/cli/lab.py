@@ -17,7 +17,8 @@ from snapkit.errors import SnapshotError
 def lab(
     context: typer.Context,
     folder: Annotated[
-        Path | None, typer.Option(help="Where your copy goes: snapkit-lab, or snapkit-training for the course.")
+        Path | None,
+        typer.Option(help="Where your copy goes: snapkit-lab; the course's: snapkit-training, or the one you are in."),
     ] = None,
     training: Annotated[bool, typer.Option("--training", help="The course: exercises that check the answers.")] = False,
     reset: Annotated[
@@ -31,9 +32,9 @@ def lab(
     if reset is not None and not training:
         raise SnapshotError("is for the course", "--reset", "add --training")
     if training:
-        from snapkit.jupyter.training import prepare_training
+        from snapkit.jupyter.training import is_copy, prepare_training
 
-        folder = folder or Path("snapkit-training")
+        folder = folder or (Path() if is_copy(Path()) else Path("snapkit-training"))
         if reset is not None:
             _reset(folder, reset)
             return

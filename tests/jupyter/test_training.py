@@ -480,6 +480,8 @@ def test_the_command_resets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert first.out.startswith("As new: exercise 3.\nWhat you did is in ")
     every = run("lab", "--training", "--folder", tmp_path, "--reset", "all")
     assert every.out.startswith("As new: exercises 1, 2, 3, 4, 5, 6.\n")
+    monkeypatch.chdir(tmp_path)  # as in a terminal of the course's JupyterLab
+    assert run("lab", "--training", "--reset", "1").out.startswith("As new: exercise 1.\n")
     for wrong in ("0", "7", "-1", "two", "²"):
         assert "--reset" in failed(run("lab", "--training", "--folder", tmp_path, "--reset", wrong)) or wrong in "07"
     assert "no copy of the course" in failed(run("lab", "--training", "--folder", tmp_path / "no", "--reset", "all"))

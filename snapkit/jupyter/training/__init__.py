@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from snapkit.errors import SnapshotError
 from snapkit.jupyter.training.exercises import PLANS
-from snapkit.jupyter.training.learner import Course, Exercise, Hint, Verdict, here
+from snapkit.jupyter.training.learner import Course, Exercise, Hint, Verdict, here, is_copy
 from snapkit.jupyter.training.setup import Reset, prepare_training, reset_training
 from snapkit.jupyter.training.story import KINDS
 
@@ -21,6 +21,7 @@ __all__ = [
     "Verdict",
     "course",
     "exercise",
+    "is_copy",
     "prepare_training",
     "reset_training",
 ]

@@ -247,6 +247,8 @@ class Exercise:
         folder: Its files; what a learner makes may go there too.
     """
 
+    called = "exercise"  # in its notebook
+
     def __init__(self, plan: Plan, place: Place) -> None:
         self.plan = plan
         self.place = place
@@ -341,6 +343,7 @@ class Exercise:
             f"<p><b>Goal:</b> {escaped(self.plan.goal)} <b>Time:</b> about {self.plan.minutes} minutes.</p>"
             + (f"<p><b>Files:</b> {escaped(files)}</p>" if files else "")
             + table(cells, ["", "Question", "State"])
+            + f'<p>Stuck? <code>{self.called}.hint("a")</code> gives a hint for a; once more, the next.</p>'
         )
 
 

@@ -241,6 +241,7 @@ class FaultyCluster(ServedCluster):
 class Drill(LiveExercise):
     """Exercise 6: the whole cluster, under a clock."""
 
+    called = "drill"
     archive = "thursday.snap"
     story = "disaster"
     _token = ""
