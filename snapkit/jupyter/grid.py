@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from functools import cached_property
 from typing import Any
 
@@ -419,8 +420,9 @@ def shown(value: Any) -> str:
             return plain(json.dumps(value, ensure_ascii=False, default=str))
         case float() | np.floating():
             return "" if value != value else f"{value:.6g}"
-        case pd.Timedelta():
-            return "" if value is pd.NaT else go_duration(value.value)
+        case timedelta() if value is not pd.NaT:
+            seconds = value.days * 86_400 + value.seconds
+            return go_duration(seconds * 10**9 + value.microseconds * 1_000 + getattr(value, "nanoseconds", 0))
     return "" if value is pd.NA or value is pd.NaT else plain(str(value))
 
 
