@@ -16,6 +16,7 @@ EXPECTED = {
     ],
     "04-restore-runbook": ["rolled back and as it should be", "may go on", "psp/credentials"],
     "05-forensics": ["svc-backup", 'namespace "*" { policy = "write" }', "break glass", "stratum.example.invalid"],
+    "06-fleet": ["wednesday.snap", "2026-11-28.snap", "evals only grows", "'svc-backup' (management) was deleted"],
 }
 #: Where the README's pictures begin: a heading in view.
 SHOWN = {
@@ -24,6 +25,7 @@ SHOWN = {
     "03-compare-snapshots": "Which objects?",
     "04-restore-runbook": "The plan",
     "05-forensics": "When?",
+    "06-fleet": "Why does the state grow?",
 }
 
 
