@@ -67,6 +67,20 @@ def test_each_notebook_asks_what_the_exercise_checks(copy: Path) -> None:
         assert headings[0].startswith(f"# {plan.number}. {plan.title}")
 
 
+def test_the_trainers_page_of_answers_is_right(copy: Path) -> None:
+    text = (SOLUTIONS.parent / "answers.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d) \| (\w) \| (.+) \|$", text, re.M)
+    answered = [(int(number), letter) for number, letter, _ in rows]
+    done = [(3, "c"), (5, "c"), (6, "b")]
+    assert sorted([*answered, *done]) == [(plan.number, letter) for plan in PLANS.values() for letter in plan.questions]
+    with listening() as told:
+        exercises = {number: training.exercise(number) for number in PLANS}
+        for number, letter, answer in rows:
+            exercises[int(number)].check(letter, answer)
+            assert told[letter].ok, (number, letter, told[letter])
+        assert exercises[3].check("c", dict(re.findall(r"^\| (\S+\.snap) \| (.+) \|$", text, re.M))).ok
+
+
 # -- nothing gives the answers away
 
 
