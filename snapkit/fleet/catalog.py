@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -375,6 +376,8 @@ def duration(given: str | timedelta, where: str) -> pd.Timedelta:
     Raises:
         SnapshotError: It is none, or not longer than nothing.
     """
+    if isinstance(given, str):
+        given = re.sub(r"(?<=[\d ])[dw](?![a-z])", lambda unit: unit[0].upper(), given)  # pandas wants D and W
     try:
         found = pd.Timedelta(given)
     except ValueError:

@@ -232,14 +232,20 @@ def _local(source: str, access: Access) -> Iterator[Place]:
         try:
             yield _of_file(path, access)
         except (OSError, ValueError) as error:
+            if path != pattern:  # one of many, as a link to nothing: it is for whoever reads it to say so
+                yield Place(shown(path), _location(path), Hidden(path), access)
+                continue
             reason = getattr(error, "strerror", None) or error
             raise SourceError(f"can't be read ({reason})", shown(path), "check the path and its mode") from error
 
 
+def _location(path: str) -> str:
+    return shown(os.path.abspath(path))  # noqa: PTH100 - links are left as they are
+
+
 def _of_file(path: str, access: Access) -> Place:
     about = Path(path).stat()
-    location = shown(os.path.abspath(path))  # noqa: PTH100 - links are left as they are
-    return Place(shown(path), location, Hidden(path), access, about.st_size, about.st_mtime_ns)
+    return Place(shown(path), _location(path), Hidden(path), access, about.st_size, about.st_mtime_ns)
 
 
 def shown(path: str) -> str:

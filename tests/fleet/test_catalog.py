@@ -454,6 +454,8 @@ def test_gaps_are_where_usable_archives_are_missing(series: Callable[..., Catalo
     assert set(gaps["Expected"]) == {pd.Timedelta("1h")}
     assert [Path(source).name for source in gaps["Before"]] == ["3.snap", "4.snap"]
     assert catalog.gaps("3h").empty
+    assert catalog.gaps("1d").empty
+    assert catalog.gaps("1w").empty
     late = catalog.gaps(now=at(12.2)).iloc[-1]
     assert (late["From"], late["To"], late["Missing"], late["After"]) == (at(9), at(12.2), 2, "")
     assert catalog.gaps(now=at(10.4)).equals(gaps)
