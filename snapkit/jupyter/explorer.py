@@ -159,7 +159,7 @@ class SnapshotBrowser(Browser):
         panes.add_class("snapkit-panes")
         self.widget = widgets.VBox([widgets.HTML(self._head()), strip, panes])
         self.widget.add_class("snapkit-explorer")
-        self._do(self._show)
+        self._do(lambda: self._show(self._steps[0]))
 
     @property
     def place(self) -> Place:
@@ -177,20 +177,26 @@ class SnapshotBrowser(Browser):
         self._leap(1)
 
     def _leap(self, steps: int) -> None:
-        if 0 <= self._step + steps < len(self._steps):
-            self._steps[self._step] = self.place
-            self._step += steps
-            self._do(self._show)
+        there = self._step + steps
+        if 0 <= there < len(self._steps):
+            self._do(
+                lambda: self._move([*self._steps[: self._step], self.place, *self._steps[self._step + 1 :]], there)
+            )
 
     def go(self, place: Place) -> None:
         """To another place, from which one can go back."""
+        self._do(lambda: self._go(place))
+
+    def _go(self, place: Place) -> None:
         here = self.place
-        if place == here:
-            return
-        self._steps[self._step :] = [here, place]
-        del self._steps[:-STEPS]
-        self._step = len(self._steps) - 1
-        self._do(self._show)
+        if place != here:
+            steps = [*self._steps[: self._step], here, place][-STEPS:]
+            self._move(steps, len(steps) - 1)
+
+    def _move(self, steps: list[Place], step: int) -> None:
+        """To one of these places; if that fails, all is as it was."""
+        self._show(steps[step])
+        self._steps, self._step = steps, step
 
     def open(self, table: str, *key: Any) -> None:
         """Open a record by its key."""
@@ -227,7 +233,7 @@ class SnapshotBrowser(Browser):
         position = self._position(found) if found.key else 0
         if position is None:
             raise SnapshotError("is not in this snapshot", where)
-        self.go(replace(self.place, record=Record(found.table, position, found.key)))
+        self._go(replace(self.place, record=Record(found.table, position, found.key)))
 
     def _position(self, found: Link) -> int | None:
         """The row of a key in its table: the last one, as after a restore, should it stand twice."""
@@ -259,7 +265,7 @@ class SnapshotBrowser(Browser):
         self.go(replace(self.place, record=None))
 
     def _widen(self, change: Any) -> None:
-        if self.place.table and change["new"] != self.place.everything:
+        if self._in_view is not None and change["new"] != self._in_view.everything:  # by a person
             self.go(replace(self.place, everything=change["new"]))
 
     # -- what it shows
@@ -271,6 +277,9 @@ class SnapshotBrowser(Browser):
             step()
         except SnapshotError as error:
             self._say(str(error), RED)
+        self.title.value = self._title(self._steps[self._step])
+        self.back_button.disabled = self._step == 0
+        self.forward_button.disabled = self._step == len(self._steps) - 1
 
     def _say(self, text: str, colour: str = "") -> None:
         style = f' style="color:{colour}"' if colour else ""
@@ -280,13 +289,12 @@ class SnapshotBrowser(Browser):
         """Seen only where that takes a while."""
         self.title.value = f"Reading {escaped(what)}…"
 
-    def _show(self) -> None:
-        place = self._steps[self._step]
-        self.back_button.disabled = self._step == 0
-        self.forward_button.disabled = self._step == len(self._steps) - 1
-        if self._in_view != place.rows:
+    def _show(self, place: Place) -> None:
+        """All that can fail comes first."""
+        frame = None if self._in_view == place.rows else self._frame(place.rows)
+        draw = self.tree.close if place.record is None else self._opened(place.record)
+        if frame is not None:
             self._in_view = place.rows
-            frame = self._frame(place.rows)
             self.grid.show(frame, place.table or f"Hits of {plain(place.wanted)}", filter=place.filter)
             names = list(self._counts)
             self.tables.select(names.index(place.table) if place.table in names else None)
@@ -294,8 +302,7 @@ class SnapshotBrowser(Browser):
             self.everything.value = place.everything
         elif self.grid.filter != place.filter:
             self.grid.filter = place.filter
-        self._show_record(place.record)
-        self.title.value = self._title(place)
+        draw()
 
     def _title(self, place: Place) -> str:
         if not place.table:
@@ -352,28 +359,29 @@ class SnapshotBrowser(Browser):
                     continue
         return frame
 
-    def _show_record(self, record: Record | None) -> None:
-        if record is None:
-            self._related = []
-            self.tree.close()
-            return
+    def _opened(self, record: Record) -> Callable[[], None]:
+        """Read a record, and what is known of what belongs to it: what shows it."""
         kind = table_type(record.table)
-        self._related = []
-        named = []
-        for found in related(record.table, record.key, self._names):
-            count = self._count(found)
-            if count != 0:
-                self._related.append(found)
-                named.append(found.table if count is None else f"{found.table} ({count:,})")
-        self.tree.show(
-            record.table,
-            str(record),
-            self._snapshot.at(record.table, record.position, reveal=self._reveal),
-            ANY if kind is None or not kind.struct else Type("struct", struct=kind.struct),
-            lambda struct, field, value, namespace: self._link(record, struct, field, value, namespace),
-            named,
-            self._reveal,
-        )
+        value = self._snapshot.at(record.table, record.position, reveal=self._reveal)
+        counts = [(found, self._count(found)) for found in related(record.table, record.key, self._names)]
+        belonging = [found for found, count in counts if count != 0]
+        names = [
+            found.table if count is None else f"{found.table} ({count:,})" for found, count in counts if count != 0
+        ]
+
+        def draw() -> None:
+            self._related = belonging
+            self.tree.show(
+                record.table,
+                str(record),
+                value,
+                ANY if kind is None or not kind.struct else Type("struct", struct=kind.struct),
+                lambda *named: self._link(record, *named),
+                names,
+                self._reveal,
+            )
+
+        return draw
 
     def _count(self, found: Related) -> int | None:
         """How many they are; None where it takes long to tell."""
