@@ -10,14 +10,16 @@
 (() => {
   const NAME = "Nomad snapshot"; // of the file type, and of the viewer under "Open With"
   const ICON = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24" width="16">
-    <path class="jp-icon3" fill="#616161" d="M12 2 20.5 6.7 12 11.4 3.5 6.7zM3 8.2 11.2 12.8V22L3 17.4zM21 8.2 12.8 12.8V22L21 17.4z"/>
+    <path class="jp-icon3" fill="#616161"
+      d="M12 2 20.5 6.7 12 11.4 3.5 6.7zM3 8.2 11.2 12.8V22L3 17.4zM21 8.2 12.8 12.8V22L21 17.4z"/>
     </svg>`;
   const STYLE = `
     .snapkit-Viewer { background: var(--jp-layout-color1); color: var(--jp-content-font-color1); overflow: auto;
-      font-family: var(--jp-content-font-family); font-size: var(--jp-content-font-size1); line-height: 1.4; }
+      font-family: var(--jp-content-font-family); font-size: var(--jp-content-font-size1); line-height: 1.4;
+      overflow-wrap: anywhere; }
     .snapkit-Viewer:focus-visible { outline: 2px solid var(--jp-brand-color1); outline-offset: -2px; }
     .snapkit-Viewer > div { padding: 12px 24px; max-width: 80em; }
-    .snapkit-Viewer h2 { font-size: var(--jp-content-font-size3); margin: 0.4em 0; overflow-wrap: anywhere; }
+    .snapkit-Viewer h2 { font-size: var(--jp-content-font-size3); margin: 0.4em 0; }
     .snapkit-Viewer h3 { font-size: var(--jp-content-font-size2); margin: 1.2em 0 0.4em; }
     .snapkit-Viewer pre { font-family: var(--jp-code-font-family); font-size: var(--jp-code-font-size);
       white-space: pre-wrap; }
@@ -39,9 +41,12 @@
 
   async function makePlugin() {
     const names = ["application", "apputils", "coreutils", "docregistry", "services", "ui-components"];
-    const [{ ILayoutRestorer }, { Printing, WidgetTracker }, { URLExt }, documents, { ServerConnection }, { LabIcon }] =
-      await Promise.all(names.map((name) => shared(`@jupyterlab/${name}`)));
+    const [{ ILayoutRestorer }, apputils, { URLExt }, documents, { ServerConnection }, { LabIcon }] = await Promise.all(
+      names.map((name) => shared(`@jupyterlab/${name}`)),
+    );
+    const { Printing, Sanitizer, WidgetTracker } = apputils;
     const { Widget } = await shared("@lumino/widgets");
+    const sanitizer = new Sanitizer(); // a second wall: JupyterLab's own, for what notebooks show
 
     /** A call of the server: its response, or an error with one sentence that says what is the matter. */
     async function call(what, path, init) {
@@ -118,20 +123,22 @@
 
       /** Put into an element what the server answers, or why there is no answer. Was there one? */
       async _fill(element, what, doing, signal) {
-        const progress = document.createElement("progress");
-        const words = document.createElement("p");
+        const [words, far, progress] = ["p", "p", "progress"].map((tag) => document.createElement(tag));
         words.textContent = `${doing} …`;
+        words.setAttribute("role", "status"); // said once; how far it is, is in the progress
         progress.setAttribute("aria-label", doing);
         element.setAttribute("aria-busy", "true");
-        element.replaceChildren(words, progress);
+        element.replaceChildren(words, progress, far);
         try {
-          element.innerHTML = await ask(what, this._context.localPath, signal, ({ done, total }) => {
-            words.textContent = `${doing}: ${megabytes(done)} of ${megabytes(total)} …`;
+          const html = await ask(what, this._context.localPath, signal, ({ done, total }) => {
+            far.textContent = `${megabytes(done)} of ${megabytes(total)}`;
             progress.max = Math.max(total, 1);
             progress.value = done;
           });
+          element.innerHTML = sanitizer.sanitize(html);
           for (const time of element.querySelectorAll("time")) {
-            time.title = `${new Date(time.dateTime).toLocaleString([], { timeZoneName: "short" })}, your time`;
+            const moment = new Date(time.textContent.replace(/ UTC$/, "Z").replace(" ", "T"));
+            time.title = `${moment.toLocaleString([], { timeZoneName: "short" })}, your time`;
           }
           return true;
         } catch (error) {
@@ -145,7 +152,6 @@
       /** The buttons, and where they show what comes of them. */
       _actions(signal) {
         const outcome = document.createElement("div");
-        outcome.setAttribute("aria-live", "polite");
         const open = button("Open in a notebook", "jp-mod-accept", async () => {
           open.disabled = true;
           try {
