@@ -156,7 +156,7 @@ def detail(changes: Changes, name: str, key: tuple[Any, ...]) -> str:
         told = json.dumps(record, ensure_ascii=False, indent=2)
         return f"{title}: {_word(first['Change'])}, whole:</p>{_pre(map(escaped, _lines(told)))}"
     older = rows["Noise"] != ""
-    many = len(rows) - int(older.sum())
+    many = int((~older & (rows["Change"] != "told")).sum())
     parts = [f"{title}: {many:,} field{'' if many == 1 else 's'} changed</p>", _fields(rows[~older])]
     if older.any():
         told = f"{older.sum():,} more that only grew older or follow from others"
