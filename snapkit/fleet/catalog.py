@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import pandas as pd
 
 from snapkit.errors import SnapshotError
-from snapkit.fleet import entries, frames, keeping, retention
+from snapkit.fleet import entries, frames, gaps, keeping, retention
 from snapkit.fleet.entries import LEVELS, Entry, Level
 from snapkit.fleet.places import Access, Place, listed
 from snapkit.fleet.questions import Questions
@@ -228,20 +228,28 @@ class Catalog(Questions):
         Returns:
             Index ClusterID (str; "" for archives whose cluster is not known); Region (str), Archives, Good, Damaged
             (Int64; how many there are, have the verdict ok, have the verdict error), Size (Int64; bytes of the files),
-            First, Last (datetime64[ns, UTC]), Interval (timedelta64[ns]; the median from one to the next).
+            First, Last (datetime64[ns, UTC]), Interval (timedelta64[ns]; the median of the last ten steps from one to
+            the next).
         """
         return frames.clusters(self.entries())
 
     # -- what the series tells
 
-    def gaps(self, expected: str | timedelta | None = None, now: datetime | None = None) -> pd.DataFrame:
+    def gaps(
+        self,
+        expected: str | timedelta | None = None,
+        now: datetime | None = None,
+        keep: str | Keep | None = None,
+    ) -> pd.DataFrame:
         """Where archives are missing: one and a half times the expected interval, or more, without a usable one.
 
         A damaged archive is as good as none.
 
         Args:
-            expected: How often one is taken, such as `1h`; by default the median interval of each cluster.
+            expected: How often one is taken, such as `1h`; by default the median of each cluster's last ten steps.
             now: When it is: what is missing since the last one is a gap too. By default nothing is.
+            keep: The retention rule by which older ones were removed, as of `retention()`: then only what it would
+                have kept is missing.
 
         Returns:
             ClusterID (str), From, To (datetime64[ns, UTC]), Length, Expected (timedelta64[ns]), Missing, Damaged
@@ -249,11 +257,12 @@ class Catalog(Questions):
             at its ends; "" for now).
 
         Raises:
-            SnapshotError: `expected` is no duration.
+            SnapshotError: `expected` is no duration, or `keep` no rule.
         """
         interval = duration(expected, "expected") if expected is not None else None
         ends = pd.Timestamp(_utc(now)) if now is not None else None
-        return frames.gaps(self.entries(), interval, ends)
+        rule = retention.parse(keep) if keep is not None else None
+        return gaps.gaps(self.entries(), interval, ends, rule)
 
     def mixed(self) -> pd.DataFrame:
         """Archives of another cluster than most in their folder.

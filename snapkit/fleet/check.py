@@ -253,7 +253,7 @@ def check(
         tuple(new),
         tuple(now_known.get(entry.location, entry) for entry in before),
         tuple(_stale(entries, newest, oldest, moment)),
-        catalog.gaps(now=moment),
+        catalog.gaps(now=moment, keep=rule),
         catalog.mixed(),
         catalog.went_back(),
         newest,

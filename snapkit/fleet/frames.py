@@ -11,7 +11,7 @@ import pandas as pd
 
 from snapkit.fleet.entries import Entry
 
-LATE = 1.5  # of the expected interval: what is longer is a gap
+LATEST = 10  # steps from one archive to the next that the interval is guessed from
 USABLE = ("ok", "unknown")
 
 
@@ -91,16 +91,19 @@ def findings(entries: Iterable[Entry]) -> pd.DataFrame:
 # -- of the series of each cluster
 
 
-def _series(entries: Iterable[Entry]) -> Iterable[tuple[str, list[Entry]]]:
+def series(entries: Iterable[Entry]) -> Iterable[tuple[str, list[Entry]]]:
     """The archives of each cluster whose time is known, in order of time."""
     dated = [entry for entry in ordered(entries) if entry.created is not None]
     return ((cluster, list(found)) for cluster, found in groupby(dated, key=lambda entry: entry.cluster_id))
 
 
-def _interval(found: Sequence[Entry]) -> int | None:
-    """The median of the milliseconds from one to the next; of three or more."""
+def interval(found: Sequence[Entry]) -> int | None:
+    """The median of the last ten steps from one archive to the next, in milliseconds; None of fewer than two.
+
+    Of the last: older ones may have been thinned out by a retention rule.
+    """
     times = sorted({entry.created for entry in found if entry.created is not None})
-    steps = sorted(after - before for before, after in pairwise(times))
+    steps = sorted(after - before for before, after in list(pairwise(times))[-LATEST:])
     return steps[len(steps) // 2] if len(steps) > 1 else None
 
 
@@ -120,7 +123,7 @@ def clusters(entries: Iterable[Entry]) -> pd.DataFrame:
                 sum(e.size or 0 for e in found),
                 min(dated, default=None),
                 max(dated, default=None),
-                _interval(found),
+                interval(found),
             )
         )
     names, regions, counts, good, damaged, sizes, first, last, every = zip(*rows, strict=True) if rows else [()] * 9
@@ -133,49 +136,17 @@ def clusters(entries: Iterable[Entry]) -> pd.DataFrame:
             "Size": pd.array(list(sizes), dtype="Int64"),
             "First": times(first),
             "Last": times(last),
-            "Interval": _durations(every),
+            "Interval": durations(every),
         },
         index=pd.Index(text(names), name="ClusterID"),
     )
 
 
-def _durations(milliseconds: Iterable[int | None]) -> Any:
+def durations(milliseconds: Iterable[int | None]) -> Any:
+    """A column of durations."""
     nat = np.iinfo(np.int64).min
     counts = [value * 1_000_000 if value is not None and value < 2**63 // 10**6 else nat for value in milliseconds]
     return pd.TimedeltaIndex(np.array(counts, dtype="int64").view("m8[ns]"))
-
-
-def gaps(entries: Iterable[Entry], expected: pd.Timedelta | None, now: pd.Timestamp | None) -> pd.DataFrame:
-    """As `Catalog.gaps()`."""
-    rows: list[tuple[Any, ...]] = []
-    for cluster, found in _series(entries):
-        usable = [entry for entry in found if entry.verdict in USABLE]
-        interval = int(expected / pd.Timedelta(1, "ms")) if expected is not None else _interval(found)
-        if interval is None or interval <= 0 or not usable:
-            continue
-        moments: list[tuple[int, str]] = [(entry.created or 0, entry.source) for entry in usable]
-        if now is not None:
-            moments.append((int(now.timestamp() * 1000), ""))
-        for (start, before), (end, after) in pairwise(moments):
-            if end - start > LATE * interval:
-                damaged = sum(start < (e.created or 0) < end and e.verdict not in USABLE for e in found)
-                missing = max(round((end - start) / interval) - 1, 1)
-                rows.append((cluster, start, end, end - start, interval, missing, damaged, before, after))
-    names = ("ClusterID", "From", "To", "Length", "Expected", "Missing", "Damaged", "Before", "After")
-    columns = dict(zip(names, zip(*rows, strict=True) if rows else [()] * len(names), strict=True))
-    return pd.DataFrame(
-        {
-            "ClusterID": text(columns["ClusterID"]),
-            "From": times(columns["From"]),
-            "To": times(columns["To"]),
-            "Length": _durations(columns["Length"]),
-            "Expected": _durations(columns["Expected"]),
-            "Missing": pd.array(list(columns["Missing"]), dtype="Int64"),
-            "Damaged": pd.array(list(columns["Damaged"]), dtype="Int64"),
-            "Before": text(columns["Before"]),
-            "After": text(columns["After"]),
-        }
-    )
 
 
 def mixed(entries: Iterable[Entry]) -> pd.DataFrame:
@@ -201,7 +172,7 @@ def went_back(entries: Iterable[Entry]) -> pd.DataFrame:
     """As `Catalog.went_back()`."""
     pairs = [
         (cluster, before, after)
-        for cluster, found in _series(entries)
+        for cluster, found in series(entries)
         for before, after in pairwise([entry for entry in found if entry.index is not None])
         if (after.index or 0) < (before.index or 0)
     ]
@@ -221,7 +192,7 @@ def went_back(entries: Iterable[Entry]) -> pd.DataFrame:
 def newest_good(entries: Iterable[Entry]) -> pd.DataFrame:
     """As `Catalog.newest_good()`."""
     newest: dict[str, Entry] = {}
-    for cluster, found in _series(entries):
+    for cluster, found in series(entries):
         for entry in found:
             if entry.verdict == "ok":
                 newest[cluster] = entry

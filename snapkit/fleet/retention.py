@@ -20,7 +20,7 @@ from snapkit.errors import SnapshotError
 from snapkit.fleet.entries import Entry
 from snapkit.fleet.frames import ordered, text, times
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 AHEAD = timedelta(days=1)  # that a server's clock may be fast
 
 #: What one rule tells archives apart by: those for which it is the same share a bucket. `last` has one for each.
@@ -144,14 +144,14 @@ def _doubt(entry: Entry, now: datetime) -> str:
         return "its cluster is not known"
     if entry.created is None:
         return "when it was taken is not known"
-    if entry.created > (now - _EPOCH + AHEAD) / timedelta(milliseconds=1):
+    if entry.created > (now - EPOCH + AHEAD) / timedelta(milliseconds=1):
         return "it says that it was taken in the future"
     return ""
 
 
 def _moment(entry: Entry) -> datetime:
     assert entry.created is not None
-    return _EPOCH + timedelta(milliseconds=entry.created)
+    return EPOCH + timedelta(milliseconds=entry.created)
 
 
 def frame(decisions: Iterable[Decision]) -> pd.DataFrame:
