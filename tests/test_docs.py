@@ -1,28 +1,191 @@
-"""docs/ does what it says: the workflow's and cron's commands run, on archives of `data/`."""
+"""docs/ does what it says: it builds, its links lead somewhere, its commands and its Python run on `data/`."""
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from functools import cache
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
+from urllib.parse import unquote, urlsplit
 
 import pytest
+import typer
+
+import snapkit
+from snapkit.cli.app import app
 
 from .cli import environment
 from .conftest import DATA, ROOT
+from .snippets import SHELLS, Reader, blocks
 
-GUIDE = ROOT / "docs" / "verify-in-ci.md"
+DOCS = ROOT / "docs"
+PAGES = sorted(path.stem for path in DOCS.glob("*.md"))
+GUIDE = DOCS / "verify-in-ci.md"
 TEXT = GUIDE.read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", TEXT, re.M | re.S)
+BLOCKS = blocks(TEXT)
+#: Pages whose snippets have a test of their own: tests/cli/test_redact.py and below.
+ELSEWHERE = ("redaction", "verify-in-ci")
+
+
+# -- for readers on a code host
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors that code hosts give to headings."""
+    titles = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S), re.M)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere_on_a_code_host(page: str) -> None:
+    text = (DOCS / f"{page}.md").read_text(encoding="utf-8")
+    for link in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S)):
+        if "://" not in link:
+            name, _, anchor = link.partition("#")
+            path = DOCS / name if name else DOCS / f"{page}.md"
+            assert path.is_file(), link
+            assert path.resolve().is_relative_to(ROOT)
+            assert not anchor or anchor in anchors(path.read_text(encoding="utf-8")), link
+
+
+# -- as pages
+
+
+class Page(HTMLParser):
+    """A page's ids, and what it links to and loads."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.ids: set[str] = set()
+        self.links: list[str] = []
+        self.loads: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = {name: value or "" for name, value in attrs}
+        self.ids |= {found[name] for name in ("id", "name") if name in found}
+        if tag in ("a", "area"):
+            self.links += [found["href"]] if "href" in found else []
+        else:
+            self.loads += [found[name] for name in ("src", "srcset", "href", "data", "action") if name in found]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The pages, built anew; each warning is an error."""
+    pytest.importorskip("sphinx", reason="the extra docs is not installed")
+    folder = tmp_path_factory.mktemp("docs")
+    words = [sys.executable, "-m", "sphinx", "-W", "-q", "-d", str(folder / "cache"), str(DOCS), str(folder / "pages")]
+    done = subprocess.run(words, env=environment(), capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    return folder / "pages"
+
+
+@cache
+def read(path: Path) -> Page:
+    return Page(path.read_text(encoding="utf-8"))
+
+
+def test_every_page_is_built_and_nothing_is_left_in_the_sources(built: Path) -> None:
+    assert {f"{page}.html" for page in PAGES} <= {path.name for path in built.iterdir()}
+    assert {path.name for path in DOCS.iterdir() if not path.name.startswith("__")} == (
+        {f"{page}.md" for page in PAGES} | {"conf.py", "images", "_static"}
+    )
+    listed = read(built / "index.html").links
+    assert [page for page in PAGES if f"{page}.html" not in listed and page != "index"] == []
+
+
+def test_no_page_loads_anything_from_elsewhere(built: Path) -> None:
+    for path in built.glob("*.html"):
+        assert [link for link in read(path).loads if "//" in link] == [], path.name
+    for path in (built / "_static").rglob("*.css"):
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"@import|url\(\s*['\"]?(?:https?:)?//", text), path.name
+
+
+def test_links_between_pages_lead_somewhere(built: Path) -> None:
+    for path in built.glob("*.html"):
+        for link in [*read(path).links, *read(path).loads]:
+            parts = urlsplit(link)
+            if parts.scheme in ("", "file") and link not in ("", "#"):
+                target = built / unquote(parts.path) if parts.path else path
+                assert target.is_file(), f"{path.name}: {link}"
+                if parts.fragment and target.suffix == ".html":
+                    assert unquote(parts.fragment) in read(target).ids, f"{path.name}: {link}"
+
+
+def test_every_subcommand_is_in_its_page(built: Path) -> None:
+    group: Any = typer.main.get_command(app)
+    text = (built / "commands.html").read_text(encoding="utf-8")
+    for name, command in group.commands.items():
+        assert f"snapkit-{name}" in read(built / "commands.html").ids
+        assert f"Usage: snapkit {name}" in text
+        for inner in getattr(command, "commands", {}):
+            assert f"snapkit-{name}-{inner}" in read(built / "commands.html").ids
+    assert len(group.commands) > 15
+
+
+def test_every_public_name_is_in_the_reference_and_no_private_one(built: Path) -> None:
+    documented = {name for name in read(built / "api.html").ids if name.startswith("snapkit.")}
+    assert {f"snapkit.{name}" for name in snapkit.__all__ if not name.startswith("__")} <= documented
+    assert {"snapkit.Snapshot.get", "snapkit.Changes.fields", "snapkit.state.who.who_could"} <= documented
+    assert [name for name in documented if any(part.startswith("_") for part in name.split("."))] == []
+
+
+# -- as somebody does what they say
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("checkout") / "data"
+    shutil.copytree(DATA, folder)
+    for path in folder.rglob("*.snap"):
+        path.chmod(0o600)
+    return folder
+
+
+@pytest.fixture
+def reader(checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reader]:
+    """In a folder of their own, with the archives."""
+    (tmp_path / "data").symlink_to(checkout)
+    monkeypatch.chdir(tmp_path)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("NOMAD_", "SNAPKIT_"))}
+    with mock.patch.dict(os.environ, kept, clear=True):
+        reader = Reader()
+        yield reader
+        reader.close()
+
+
+def has_snippets(page: str) -> bool:
+    return any(block.language in (*SHELLS, "python") for block in blocks((DOCS / f"{page}.md").read_text("utf-8")))
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if has_snippets(page) and page not in ELSEWHERE])
+def test_what_a_page_says_runs(page: str, reader: Reader) -> None:
+    reader.read((DOCS / f"{page}.md").read_text(encoding="utf-8"))
+
+
+def test_each_kind_of_people_has_a_page_of_commands() -> None:
+    for page in ("analyst", "on-call", "trainer", "platform"):
+        text = (DOCS / f"{page}.md").read_text(encoding="utf-8")
+        assert text.count("$ snapkit ") >= 8
+        assert text.count("```") == 2 * len(blocks(text))
+
+
+# -- verify-in-ci.md
 
 
 def block(language: str) -> str:
     [text] = [text for name, text in BLOCKS if name == language]
-    return str(text)
+    return text
 
 
 def workflow() -> dict[Any, Any]:
@@ -88,8 +251,6 @@ def shell(command: str, place: Path, **variables: object) -> tuple[int, str, str
 def test_there_is_what_is_tested_here() -> None:
     assert TEXT.count("```") == 2 * len(BLOCKS)
     assert {name for name, _ in BLOCKS} == {"", "yaml", "cron"}
-    for link in re.findall(r"\]\(([^)\s]+)\)", TEXT):
-        assert (GUIDE.parent / link).exists() or link == "checks.md"  # made from the checks
 
 
 def test_the_workflow_runs(place: Path) -> None:

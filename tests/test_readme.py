@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import ast
 import re
-import shlex
 import shutil
 import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -20,52 +18,11 @@ import snapkit
 
 from .cli import environment, fine
 from .conftest import ROOT
+from .snippets import SHELLS, blocks, commands, run_like_a_notebook, runs, words_of
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-SHELLS = ("", "console", "bash", "sh", "shell")
-NETWORK = (("pip", "install"), ("git", "clone"), ("python", "-m", "pip"), ("python3", "-m", "pip"))
-SERVERS = (("snapkit", "lab"), ("snapkit", "serve"))
-
-
-class Block(NamedTuple):
-    """A fenced block: its language ("" if none is named) and its text."""
-
-    language: str
-    text: str
-
-
-BLOCKS = [Block(*found) for found in re.findall(r"^```(\w*)[^\n]*\n(.*?)^```$", README, re.M | re.S)]
-
-
-def commands() -> Iterator[tuple[str, str]]:
-    """Each command of the README, and the output that it shows below it."""
-    for language, text in BLOCKS:
-        if language not in SHELLS:
-            continue
-        lines = text.splitlines()
-        with_prompt = any(line.startswith("$ ") for line in lines)
-        found: list[tuple[str, list[str]]] = []
-        for line in lines:
-            if line.startswith("$ "):
-                found.append((line.removeprefix("$ "), []))
-            elif with_prompt:
-                assert found, f"output before any command: {line!r}"
-                found[-1][1].append(line)
-            elif line.strip() and not line.startswith("#"):
-                found.append((line, []))
-        yield from ((command, "\n".join(output)) for command, output in found)
-
-
-COMMANDS = list(commands())
-
-
-def words_of(command: str) -> list[str]:
-    return [Path(word).name if word.endswith("bin/snapkit") else word for word in shlex.split(command, comments=True)]
-
-
-def runs(words: list[str]) -> bool:
-    """Is it to be run here? Not what sets up a machine, nor what stays until it is stopped."""
-    return words[0] != "make" and not any(tuple(words[: len(some)]) == some for some in (*NETWORK, *SERVERS))
+BLOCKS = blocks(README)
+COMMANDS = list(commands(BLOCKS))
 
 
 @pytest.fixture(scope="module")
@@ -143,15 +100,6 @@ def namespace(checkout: Path) -> Iterator[dict[str, Any]]:
         yield names
         if "snap" in names:
             names["snap"].close()
-
-
-def run_like_a_notebook(code: str, names: dict[str, Any]) -> None:
-    for node in ast.parse(code).body:
-        if isinstance(node, ast.Expr):
-            source = ast.unparse(node)
-            names["values"][source] = eval(compile(ast.Expression(node.value), source, "eval"), names)
-        else:
-            exec(compile(ast.Module([node], []), ast.unparse(node), "exec"), names)
 
 
 def test_the_python_runs_and_gives_what_its_comments_say(namespace: dict[str, Any]) -> None:
