@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import msgpack
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,11 +20,12 @@ import pyarrow.compute as pc
 from snapkit.errors import NotInSnapshotError, SnapshotError
 from snapkit.fleet.conditions import condition
 from snapkit.fleet.dataset import OTHER, Archive, Dataset, in_order, require_table
-from snapkit.format.schema import RecordType, Type, fields
+from snapkit.format.schema import TYPES, RecordType, Type, fields
 from snapkit.format.values import GoTime, unpack
 from snapkit.state.compare import noise_of, text_diff
 from snapkit.state.fielddiff import FieldChange, differences
 from snapkit.state.page import AMBER, BLUE, GREEN, RED, escaped, label, plain, table
+from snapkit.state.tables import TEXT
 
 #: `there`: in the first snapshot of the series, so nobody knows since when; `gone`: not in the snapshots from here on.
 Kind: TypeAlias = Literal["there", "added", "changed", "gone", "returned"]
@@ -440,44 +442,54 @@ Measure: TypeAlias = Literal["Bytes", "Count"]
 
 def growth_by_table(tables: pd.DataFrame, archives: Sequence[Archive], measure: Measure) -> pd.DataFrame:
     """Of the catalog's `tables`, a column a table; archives of one cluster."""
-    by_source = tables[measure].unstack("Table") if len(tables) else pd.DataFrame()
-    frame = by_source.reindex([archive.place.source for archive in archives]).dropna(axis="columns", how="all")
-    return _growth(frame.fillna(0).astype("Int64"), archives)
+    rows = {archive.place.source: row for row, archive in enumerate(archives)}
+    columns: dict[str, int] = {}
+    numbers = np.zeros((len(archives), len(TYPES) + 256), dtype="int64")
+    for (source, name), value in zip(tables.index, tables[measure], strict=True):
+        if source in rows:
+            numbers[rows[source], columns.setdefault(str(name), len(columns))] = value
+    return _growth(numbers[:, : len(columns)], list(columns), archives)
 
 
 def growth_by_job(dataset: Dataset, archives: Sequence[Archive], measure: Measure) -> pd.DataFrame:
     """Of all records that are a job's, a column a job (`namespace/id`); archives of one cluster."""
-    totals: dict[str, dict[str, int]] = {archive.place.source: {} for archive in archives}
-    for name, field in OF_JOBS.items():
-        records = dataset.records(name).to_table(columns=["record_id", "record_bytes", "Namespace", field])
-        jobs = [f"{n}/{j}" for n, j in zip(records["Namespace"].to_pylist(), records[field].to_pylist(), strict=True)]
-        about = pa.table(
-            {"record_id": records["record_id"], "job": pa.array(jobs, pa.string()), "size": records["record_bytes"]}
+    records = {
+        name: dataset.records(name).to_table(columns=["record_id", "record_bytes", "Namespace", field])
+        for name, field in OF_JOBS.items()
+    }
+    jobs = [
+        pc.binary_join_element_wise(
+            found["Namespace"].fill_null(""), found[OF_JOBS[name]].fill_null(""), pa.scalar("/", TEXT)
         )
-        members = dataset.members(archives).to_table(
-            columns=["snapshot", "record_id"], filter=pc.field("table") == name
-        )
-        counted = members.join(about, "record_id").group_by(["snapshot", "job"])
-        column = "size_sum" if measure == "Bytes" else "size_count"
-        summed = counted.aggregate([("size", "sum" if measure == "Bytes" else "count")])
-        source_of = {archive.name: archive.place.source for archive in archives}
-        for snapshot, job, value in zip(
-            summed["snapshot"].to_pylist(), summed["job"].to_pylist(), summed[column].to_pylist(), strict=True
-        ):
-            total = totals[source_of[snapshot]]
-            total[job] = total.get(job, 0) + value
-    frame = pd.DataFrame.from_dict(totals, orient="index").fillna(0).astype("Int64")
-    return _growth(frame, archives)
+        for name, found in records.items()
+    ]
+    codes, names = pd.factorize(pa.chunked_array([c for job in jobs for c in job.chunks], TEXT).to_pandas())
+    at = 0
+    of_record: dict[str, tuple[Any, Any]] = {}  # by id: the job's number, and the bytes
+    for name, found in records.items():
+        ids = found["record_id"].to_numpy()
+        job, size = (np.zeros(int(ids.max(initial=-1)) + 1, dtype="int64") for _ in range(2))
+        job[ids], size[ids] = codes[at : at + len(ids)], found["record_bytes"].to_numpy()
+        of_record[name] = job, size
+        at += len(ids)
+    numbers = np.zeros((len(archives), len(names)), dtype="int64")
+    for row, archive in enumerate(archives):
+        members = dataset.members([archive]).to_table(columns=["table", "record_id"])
+        for name, (job, size) in of_record.items():
+            ids = members.filter(pc.equal(members["table"], name))["record_id"].to_numpy()
+            weights = size[ids] if measure == "Bytes" else None
+            numbers[row] += np.bincount(job[ids], weights, minlength=len(names)).astype("int64")
+    return _growth(numbers, list(names), archives)
 
 
-def _growth(frame: pd.DataFrame, archives: Sequence[Archive]) -> pd.DataFrame:
-    """By time, the columns with the largest at the end first."""
-    last: Mapping[Any, Any] = frame.iloc[-1].to_dict() if len(frame) else dict.fromkeys(frame.columns, 0)
-    order = sorted(frame.columns, key=lambda name: (-int(last[name]), str(name)))
+def _growth(numbers: Any, names: Sequence[str], archives: Sequence[Archive]) -> pd.DataFrame:
+    """By time, the columns with the largest at the end first; without those of other clusters."""
+    last = numbers[-1] if len(numbers) else np.zeros(len(names))
+    grown = [int(i) for i in np.flatnonzero(numbers.any(axis=0))]
+    order = sorted(grown, key=lambda i: (-int(last[i]), str(names[i])))
     times = pd.DatetimeIndex([archive.created for archive in archives], dtype="datetime64[ns, UTC]", name="Created")
-    grown = frame[order].set_axis(times, axis="index")
-    grown.columns = pd.Index([str(name) for name in order], dtype="str", name=frame.columns.name)
-    return grown
+    named = pd.Index([str(names[i]) for i in order], dtype="str")
+    return pd.DataFrame(numbers[:, order], index=times, columns=named)
 
 
 def one_cluster(archives: Iterable[Archive], cluster: str | None) -> list[Archive]:

@@ -207,7 +207,7 @@ class Questions(ABC):
             cluster: A ClusterID or how it begins; needed where there are several.
 
         Returns:
-            Index Created (datetime64[ns, UTC]); a column (Int64) for each table or job (`namespace/id`), the largest at
+            Index Created (datetime64[ns, UTC]); a column (int64) for each table or job (`namespace/id`), the largest at
             the end first.
 
         Raises:
