@@ -15,7 +15,8 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from types import ModuleType
+from typing import Any, TypeVar
 
 from jupyter_server.auth.decorator import authorized
 from jupyter_server.base.handlers import APIHandler
@@ -25,18 +26,16 @@ from tornado import web
 from tornado.iostream import StreamClosedError
 
 from snapkit.errors import SnapshotError
-from snapkit.jupyter.viewer import summary, verified, write_notebook
 from snapkit.version import __version__
 
 __all__ = ["__version__"]  # `jupyter server extension list` shows it
 
 T = TypeVar("T")
-View: TypeAlias = Callable[..., str]
 
 AT_ONCE = 2  # files
 STEP = 0.25  # seconds between two words about how far it is
 TYPE = "application/x-ndjson"
-VIEWS: dict[str, View] = {"summary": summary, "verify": verified}
+VIEWS = {"summary": "summary", "verify": "verified"}  # what is asked for -> the function of `viewer` that tells it
 
 
 def _jupyter_server_extension_points() -> list[dict[str, str]]:
@@ -86,7 +85,7 @@ class _Handler(APIHandler):
 class ViewHandler(_Handler):
     """What is to be told of a file: lines of JSON, with `done` and `total` (bytes) while it is read, then `html`."""
 
-    def initialize(self, view: View, room: asyncio.Semaphore) -> None:
+    def initialize(self, view: str, room: asyncio.Semaphore) -> None:
         self.view = view
         self.room = room
         self.gone = threading.Event()
@@ -107,7 +106,7 @@ class ViewHandler(_Handler):
 
         self.set_header("Content-Type", TYPE)
         async with self.room:
-            answer = _in_thread(lambda: self.view(path, name, progress=progress))
+            answer = _in_thread(lambda: getattr(_viewer(), self.view)(path, name, progress=progress))
             while not answer.done():
                 await asyncio.wait([answer], timeout=STEP)
                 await self._tell(far)
@@ -137,13 +136,20 @@ class NotebookHandler(_Handler):
     async def post(self) -> None:
         path, name = await self.local()
         try:
-            made = await _in_thread(lambda: write_notebook(path))
+            made = await _in_thread(lambda: _viewer().write_notebook(path))
         except SnapshotError as error:
             self.set_status(409)
             self.finish(json.dumps({"message": str(error).replace(f"{path.parent}{os.sep}", "")}))
             return
         self.set_status(201)
         self.finish(json.dumps({"path": "/".join([*name.split("/")[:-1], made.name])}))
+
+
+def _viewer() -> ModuleType:
+    """The module that tells; no server waits for it, and for pandas, before somebody opens an archive."""
+    from snapkit.jupyter import viewer
+
+    return viewer
 
 
 def _in_thread(work: Callable[[], T]) -> asyncio.Future[T]:

@@ -99,7 +99,7 @@ def _verdict(report: Report, name: str) -> Iterator[str]:
 
 def _encrypted(path: Path, name: str) -> Iterator[str]:
     yield f"<p>{label('Encrypted (age):', AMBER)} {path.stat().st_size:,} bytes, of which nothing can be told without "
-    yield "an identity that it was encrypted to. With the file that holds one:</p>"
+    yield "an identity that it was encrypted to.</p><p>With the file that holds one:</p>"
     yield _code(f"snapkit inspect {_shell(name)} --identity KEYFILE")
     yield _code(f'snap = snapkit.open({_last(name)!r}, identity="KEYFILE")')
     yield "<p>What was encrypted with a passphrase, <code>age -d</code> decrypts first.</p>"

@@ -33,7 +33,7 @@ SERVER = f"""
 import sys
 from jupyter_server.auth import Authorizer
 from jupyter_server.serverapp import ServerApp
-from snapkit.jupyter import server
+from snapkit.jupyter import viewer
 
 class ByHeader(Authorizer):
     def is_authorized(self, handler, user, action, resource):
@@ -44,8 +44,8 @@ def stumble(path, name, **_):
         raise RuntimeError(f"at {{path}}")
     return summary(path, name, **_)
 
-summary = server.VIEWS["summary"]
-server.VIEWS["summary"] = stumble
+summary = viewer.summary
+viewer.summary = stumble
 ServerApp.authorizer_class = ByHeader
 ServerApp.launch_instance(sys.argv[1:])
 """
@@ -178,6 +178,12 @@ def test_reading_keeps_nobody_waiting_and_ends_when_nobody_waits(server: Server)
         for stream in streams:
             stream.close()
     assert "✓ Whole:" in server.html("summary", "friday.snap")  # once there is room for it
+
+
+def test_a_server_starts_without_waiting_for_pandas() -> None:
+    code = "import sys, snapkit.jupyter.server; print('pandas' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "False\n"
 
 
 def test_what_goes_wrong_in_snapkit_is_one_sentence(server: Server) -> None:
