@@ -570,7 +570,9 @@ def test_the_drill_by_hand_with_all_its_faults(drill: live.Drill, here: Path) ->
     with pytest.raises(ClusterError, match="ACL token not found"):
         client.jobs()
     glass = (drill.folder / "envelope.txt").read_text().strip()
-    assert len(Client(drill.cluster.address, token=glass).jobs()) > 5
+    with Client(drill.cluster.address, token=glass).snapshot() as after, snapkit.open(safe) as before:
+        assert len(after.jobs) > 5
+        assert (after.meta.index or 0) > (before.meta.index or 0), "Raft's index goes on"
     assert not drill.check("c", "intern").ok
     assert drill.check("c", ["drill", "contractor"]).ok
     assert drill.clock.ended is None

@@ -583,7 +583,7 @@ SIX = Plan(
             (
                 "snapkit.cluster.restore: plan(client, archive); apply(client, plan, archive, journal=…, confirm=…).",
                 "A fetch that breaks off is no catastrophe: ask again. Nothing half is kept.",
-                "Your token was made today, and is not in the backup: apply(…, token_after=…). The envelope has one.",
+                "Your token was made today, and the backup lacks it: apply(…, token_after=…), or go by the envelope's.",
                 "An error after the upload says nothing about the state. apply() reads it back and tells; so can you.",
                 "apply() saves the state beside the journal. By hand: client.save(path), then client.restore(path).",
             ),
