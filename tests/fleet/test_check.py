@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 from datetime import timedelta
 from pathlib import Path
@@ -18,7 +19,7 @@ from snapkit.errors import TargetExistsError
 from snapkit.fleet.check import Check, check
 from tests import forge
 
-from ..conftest import path_of
+from ..conftest import ROOT, path_of
 from .series import HERE, START, THERE, damaged, hourly, made, written
 
 NOW = START + timedelta(hours=12)
@@ -208,6 +209,14 @@ def test_metrics_are_as_prometheus_reads_them(folder: Path, tmp_path: Path) -> N
         found.write_prometheus(path)
     found.write_prometheus(path, overwrite=True)
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_the_alerts_of_the_guide_are_of_metrics_that_there_are(folder: Path) -> None:
+    guide = (ROOT / "docs" / "fleet.md").read_text(encoding="utf-8")
+    names = set(re.findall(r"snapkit_fleet_\w+", guide))
+    assert len(names) == 4
+    there = checked(folder).to_prometheus().decode()
+    assert [name for name in names if f"\n# TYPE {name} gauge\n" not in there] == []
 
 
 def test_labels_are_escaped(tmp_path: Path) -> None:
