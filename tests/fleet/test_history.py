@@ -26,6 +26,7 @@ from snapkit.format.schema import BY_TABLE
 from tests import forge
 from tests.conftest import path_of
 
+from .conftest import SECRET, Storage
 from .series import HERE, START, THERE, written
 
 KEY = "a key for tests"
@@ -424,6 +425,16 @@ def test_an_archive_that_is_left_out_is_no_deletion(tmp_path: Path) -> None:
     middle.write_bytes(middle.read_bytes()[:-40])
     states = Catalog(str(tmp_path), level="counts").history("node_pools", "gpu").states
     assert (states["Change"].tolist(), states["Snapshots"].tolist()) == (["there"], [2])
+
+
+def test_archives_in_object_storage_have_a_history(s3: Storage, week: Catalog, tmp_path: Path) -> None:
+    for path in WEEK:
+        s3.put(f"nomad/{Path(path).name}", Path(path).read_bytes())
+    catalog = Catalog("s3://backups/nomad", level="counts", store=tmp_path, key=KEY, storage_options=s3.options)
+    found = catalog.history("acl_policies", "anonymous")
+    assert told(found) == told(week.history("acl_policies", "anonymous"))
+    assert found.states["FromSnapshot"].tolist()[1] == "s3://backups/nomad/wednesday.snap"
+    assert SECRET not in "".join(path.read_bytes().decode("latin-1") for path in tmp_path.rglob("*") if path.is_file())
 
 
 # -- growth
