@@ -252,7 +252,7 @@ class TimelineBrowser(Browser):
             for lane, name in enumerate(self._lanes)
         ]
         begin, end = (_text(moment) for moment in self._view)
-        return told + table(rows, (escaped("Kind"), f"{begin} to {end} UTC, and what is beyond at the ends", "Events"))
+        return told + table(rows, ("Kind", f"{begin} to {end} UTC; what is beyond is at the ends", "Events"), (2,))
 
     def _steps(self, count: int) -> npt.NDArray[np.int64]:
         begin, end = self._view
