@@ -9,7 +9,7 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime
 from itertools import count
@@ -92,7 +92,7 @@ def _verdict(report: Report, name: str) -> Iterator[str]:
     said = "; ".join(part for part in (worst.message, worst.advice) if part)
     yield f"<p>{label('✗ Damaged:', RED)} {escaped(f'{worst.place}: {said}' if worst.place else said)}</p>"
     if worst.check not in ("archive.not-a-snapshot", "archive.limit"):
-        saved = shlex.quote(f"{_stem(name)}-salvaged.snap")
+        saved = _shell(f"{_stem(name)}-salvaged.snap")
         yield "<p>What of it is certain makes a whole archive again:</p>"
         yield _code(f"snapkit verify {_shell(name)} --salvage {saved}")
 
@@ -111,23 +111,23 @@ def _contents(found: Subject) -> Iterator[str]:
     if not meta and found.framed is None:
         return
     servers = (meta.get("Configuration") or {}).get("Servers") or []
-    facts = {
-        "Taken": _time(found.created) if found.created is not None else "unknown",
-        "Raft": f"index {meta.get('Index', 'unknown')}, term {meta.get('Term', 'unknown')}",
-        "Servers": ", ".join(str(server.get("Address")) for server in servers) or "unknown",
-    }
+    facts = [
+        ["Taken", _time(found.created) if found.created is not None else "unknown"],
+        ["Raft", escaped(f"index {meta.get('Index', 'unknown')}, term {meta.get('Term', 'unknown')}")],
+        ["Servers", escaped(", ".join(str(server.get("Address")) for server in servers) or "unknown")],
+    ]
     if found.framed is None:
-        yield _facts(facts)
+        yield table(facts)
         return
     with suppress(SnapshotError):  # of a record that can't be decoded, “Verify all” tells
         sample = found.sample.meta
-        facts["Cluster"] = sample.cluster_id or "unknown"
-        facts["Written by"] = f"Nomad {sample.version_range or 'unknown'}"
+        facts.append(["Cluster", escaped(sample.cluster_id or "unknown")])
+        facts.append([label("Written by"), escaped(f"Nomad {sample.version_range or 'unknown'}")])
     tallies = sorted(found.state.tallies.items(), key=lambda item: -item[1].bytes)
     total = sum(tally.bytes for _, tally in tallies)
     records = sum(tally.count for _, tally in tallies)
-    facts["State"] = f"{total:,} bytes, {records:,} records in {len(tallies):,} tables"
-    yield _facts(facts)
+    facts.append(["State", f"{total:,} bytes, {records:,} records in {len(tallies):,} tables"])
+    yield table(facts)
     yield "<h3>Tables</h3>"
     rows = [
         [
@@ -138,10 +138,6 @@ def _contents(found: Subject) -> Iterator[str]:
         for byte, tally in tallies
     ]
     yield table(rows, ["Table", "Type", *map(_number, ("Records", "Bytes", "Share"))])
-
-
-def _facts(facts: Mapping[str, str]) -> str:
-    return table([label(name), value if value.startswith("<time") else escaped(value)] for name, value in facts.items())
 
 
 def _time(moment: datetime) -> str:
@@ -158,7 +154,7 @@ def _code(line: str) -> str:
 
 
 def _shell(name: str) -> str:
-    return shlex.quote(_last(name))
+    return shlex.quote(re.sub("^-", "./-", _last(name)))  # no name is taken for an option
 
 
 def _stem(name: str) -> str:

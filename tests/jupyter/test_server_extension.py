@@ -178,6 +178,7 @@ def test_reading_keeps_nobody_waiting_and_ends_when_nobody_waits(server: Server)
         for stream in streams:
             stream.close()
     assert "✓ Whole:" in server.html("summary", "friday.snap")  # once there is room for it
+    assert "Uncaught" not in (server.folder.parent / "log").read_text()
 
 
 def test_a_server_starts_without_waiting_for_pandas() -> None:

@@ -263,6 +263,8 @@
 
     function activate(app, restorer) {
       const { commands, docRegistry, serviceManager } = app;
+      const { defaultDrive } = serviceManager.contents;
+      if (!defaultDrive.contentProviderRegistry) return; // before JupyterLab 4.4: no way not to load a file
       document.head.appendChild(document.createElement("style")).textContent = STYLE;
       const icon = new LabIcon({ name: "snapkit:snapshot", svgstr: ICON });
       docRegistry.addFileType({
@@ -274,7 +276,6 @@
         fileFormat: "base64",
         icon,
       });
-      const { defaultDrive } = serviceManager.contents;
       defaultDrive.contentProviderRegistry.register("snapkit", provider(defaultDrive));
       docRegistry.addModelFactory(new ModelFactory());
       const factory = new ViewerFactory(commands, {
