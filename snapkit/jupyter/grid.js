@@ -2,7 +2,7 @@
 
 const ROW = 26; // pixels; as in grid.css
 const TALLEST = 8_000_000; // pixels that all browsers scroll
-const PAGE = 100; // rows that are asked for at once
+const PAGE = 100; // rows that are asked for at once; as many come with a new view
 
 const ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
@@ -18,6 +18,14 @@ function element(name, className, parent, attributes = {}) {
 
 const number = (n) => n.toLocaleString("en-US");
 
+// Single keys are ours, and none of Lab's commands; what goes with Control, Command or Alt (save!) stays Lab's.
+function guard(root) {
+  const look = (event) =>
+    root.toggleAttribute("data-lm-suppress-shortcuts", !(event.ctrlKey || event.metaKey || event.altKey));
+  window.addEventListener("keydown", look, true); // ahead of Lab, that listens to the document
+  return () => window.removeEventListener("keydown", look, true);
+}
+
 function hint(cell) {
   if (typeof cell === "string") return cell;
   const [, moment, full] = cell;
@@ -30,7 +38,8 @@ const text = (cell) => (typeof cell === "string" ? cell : cell[0]);
 
 function render({ model, el }) {
   const id = `snapkit-grid-${(made += 1)}`;
-  const root = element("div", "snapkit-grid", el, { "data-lm-suppress-shortcuts": "true" });
+  const root = element("div", "snapkit-grid", el);
+  const keys = guard(root);
   const bar = element("div", "snapkit-bar", root);
   const field = element("label", "", bar);
   field.append("Filter ");
@@ -274,7 +283,9 @@ function render({ model, el }) {
   function find() {
     clearTimeout(typing);
     typing = 0;
-    if (view && filter.value !== view.filter) model.send({ ask: "filter", text: filter.value });
+    if (!view || filter.value === view.filter) return;
+    box.setAttribute("aria-busy", "true");
+    model.send({ ask: "filter", text: filter.value });
   }
   filter.addEventListener("input", () => {
     clearTimeout(typing);
@@ -295,8 +306,7 @@ function render({ model, el }) {
       const moved = !view || view.version !== message.version;
       view = message;
       if (moved) {
-        pages = new Map();
-        if (view.rows.length === view.count) pages.set(0, view.rows);
+        pages = new Map([[0, view.rows]]);
         box.scrollTop = 0;
         active = [active[0] < 0 ? -1 : 0, other ? 0 : active[1]];
       }
@@ -320,6 +330,7 @@ function render({ model, el }) {
         active = [chosen, active[1]];
         reveal();
       }
+      box.setAttribute("aria-busy", "false");
     } else if (message.tell === "rows" && view && message.version === view.version) {
       pages.set(message.start / PAGE, message.rows);
       draw();
@@ -337,6 +348,7 @@ function render({ model, el }) {
   resized.observe(box);
   model.send({ ask: "view" });
   return () => {
+    keys();
     resized.disconnect();
     model.off("msg:custom", hear);
   };

@@ -26,6 +26,7 @@ from snapkit.state.page import plain
 
 WIDEST = 200  # characters of a value in the table
 LONGEST = 2_000  # characters of it in the hint over a cell
+FIRST = 100  # rows that go with a new view: a page, as grid.js asks for them
 PAGE = 500  # rows in one message at most
 _WORD = re.compile(r'(?:(\w[\w.]*)=)?(?:"((?:[^"]|"")*)"|(\S+))')
 _NUMBER = re.compile(r"[-\d.,]+")
@@ -197,7 +198,7 @@ class Grid:
                 "height": self._height,
                 "bar": self._bar,
                 "place": place[0] if place else None,
-                "rows": self.rows(0, 60),
+                "rows": self.rows(0, FIRST),
             }
         )
 
@@ -321,8 +322,7 @@ class Column:
 
     def prepare(self) -> None:
         """Work out what is needed to filter, which is kept."""
-        if self._text:
-            _ = self._hexadecimal
+        _ = self._hexadecimal if self._text else self._moments if self._time else None
 
     def holding(self, word: str) -> Choice:
         """Where the word is in the text that is shown, in any case."""
@@ -333,9 +333,7 @@ class Column:
         if self._time:
             if not _MOMENT.fullmatch(word.upper()):
                 return self._none()
-            moments = self._values.cast(pa.timestamp("s"), safe=False).to_numpy(zero_copy_only=False)  # type: ignore[union-attr]
-            texts = pa.array(np.datetime_as_string(moments).astype(object))
-            return self._chosen(pc.match_substring(texts, word.upper().removesuffix("Z")))
+            return self._chosen(pc.match_substring(self._moments, word.upper().removesuffix("Z")))
         if self._number:
             if not _NUMBER.fullmatch(word):
                 return self._none()
@@ -373,6 +371,12 @@ class Column:
         """Are all of its texts ids, in which most words can't be?"""
         texts = self._values if self._repeated is None else self._repeated.dictionary
         return bool(pc.all(pc.match_substring_regex(texts, f"^{_HEXADECIMAL.pattern}$")).as_py())
+
+    @cached_property
+    def _moments(self) -> pa.Array:
+        """The times as text, to the second."""
+        moments = self._values.cast(pa.timestamp("s"), safe=False)  # type: ignore[union-attr]
+        return pa.array(np.datetime_as_string(moments.to_numpy(zero_copy_only=False)).astype(object), pa.string())
 
     def _each(self) -> Iterator[Any]:
         if self._values is None:

@@ -8,6 +8,14 @@ function element(name, className, parent, attributes = {}) {
   return node;
 }
 
+// Single keys are ours, and none of Lab's commands; what goes with Control, Command or Alt (save!) stays Lab's.
+function guard(root) {
+  const look = (event) =>
+    root.toggleAttribute("data-lm-suppress-shortcuts", !(event.ctrlKey || event.metaKey || event.altKey));
+  window.addEventListener("keydown", look, true); // ahead of Lab, that listens to the document
+  return () => window.removeEventListener("keydown", look, true);
+}
+
 function hint(node) {
   if (node.moment === undefined) return node.hint ?? "";
   const local = new Date(node.moment).toLocaleString(undefined, { timeZoneName: "short" });
@@ -15,7 +23,8 @@ function hint(node) {
 }
 
 function render({ model, el }) {
-  const root = element("div", "snapkit-tree snapkit-closed", el, { "data-lm-suppress-shortcuts": "true" });
+  const root = element("div", "snapkit-tree snapkit-closed", el);
+  const keys = guard(root);
   const head = element("div", "snapkit-tree-head", root);
   const title = element("div", "snapkit-title", head, { tabindex: "-1", role: "heading", "aria-level": "3" });
   const close = element("button", "snapkit-close", head, { type: "button", title: "Close this record (Escape)" });
@@ -24,7 +33,8 @@ function render({ model, el }) {
   const body = element("div", "snapkit-tree-body", root);
   const told = element("div", "snapkit-told", root, { role: "status" });
 
-  let open = new Set(); // paths that are unfolded, kept from record to record of a table
+  const unfolded = new Map(); // table -> the paths that are unfolded: from one record of it to the next
+  let open = new Set();
   let shown = { table: "", title: "" };
   let followed = false;
 
@@ -75,7 +85,8 @@ function render({ model, el }) {
 
   function hear(message) {
     if (message.tell !== "record") return;
-    if (message.table !== shown.table) open = new Set();
+    if (!unfolded.has(message.table)) unfolded.set(message.table, new Set());
+    open = unfolded.get(message.table);
     const other = message.table !== shown.table || message.title !== shown.title;
     const scrolled = body.scrollTop;
     shown = message;
@@ -112,7 +123,10 @@ function render({ model, el }) {
 
   model.on("msg:custom", hear);
   model.send({ ask: "view" });
-  return () => model.off("msg:custom", hear);
+  return () => {
+    keys();
+    model.off("msg:custom", hear);
+  };
 }
 
 export default { render };
