@@ -349,6 +349,7 @@ def test_progress_is_kept_and_counts(here: Path) -> None:
         "[]",
         '{"exercises": []}',
         '{"exercises": {"1": 5}}',
+        '{"exercises": {"6": {"questions": {}, "clock": "noon"}}}',
         '{"exercises": {"1": {"questions": {"a": {"tries": "x"}}}}}',
         "[" * 100_000,
         "\udcff",
@@ -365,7 +366,7 @@ def test_a_progress_file_that_can_not_be_read_is_set_aside(here: Path, content: 
 
 
 def test_progress_that_is_odd_is_shown_as_far_as_it_goes(here: Path) -> None:
-    entry = {"begun": 5, "questions": {letter: {"solved": "then"} for letter in PLANS[3].questions}}
+    entry: dict[str, Any] = {"questions": {letter: {"solved": "then"} for letter in PLANS[3].questions}}
     (here / PROGRESS).write_text(json.dumps({"exercises": {"3": entry, "99": {"questions": {}}}}))
     assert training.course().table["State"][3] == "done"
     assert "done" in training.course()._repr_html_()

@@ -178,7 +178,7 @@ class Progress:
 
 def _is_sound(entry: Any) -> bool:
     questions = entry.get("questions") if isinstance(entry, dict) else None
-    if not isinstance(questions, dict):
+    if not isinstance(questions, dict) or not isinstance(entry.get("clock", {}), dict):
         return False
     return all(
         isinstance(one, dict) and all(isinstance(one.get(name, 0), int) for name in ("tries", "hints"))
@@ -397,7 +397,7 @@ class Course:
         done = len(right) == len(questions)
         took: Any = pd.NaT
         if done:
-            with suppress(ValueError, TypeError):
+            with suppress(KeyError, TypeError, ValueError):
                 took = pd.Timestamp(max(right)) - pd.Timestamp(entry["begun"])
         state = "done" if done else "begun" if tries or hints else "open"
         return [plan.title, plan.minutes, len(right), len(questions), tries, hints, took, state]
