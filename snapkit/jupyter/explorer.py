@@ -144,7 +144,7 @@ class SnapshotBrowser(Browser):
 
         self.back_button.on_click(lambda _: self.back())
         self.forward_button.on_click(lambda _: self.forward())
-        self.search_field.observe(lambda change: self.search(change["new"]), "value")
+        self.search_field.observe(self._search_for, "value")
         self.everything.observe(self._widen, "value")
         strip = widgets.HBox([self.back_button, self.forward_button, self.search_field, self.message])
         above = widgets.HBox([self.title, self.everything])
@@ -264,6 +264,10 @@ class SnapshotBrowser(Browser):
     def _close(self) -> None:
         self.go(replace(self.place, record=None))
 
+    def _search_for(self, change: Any) -> None:
+        if self._in_view is None or change["new"] != self._in_view.wanted:  # by a person
+            self.search(change["new"])
+
     def _widen(self, change: Any) -> None:
         if self._in_view is not None and change["new"] != self._in_view.everything:  # by a person
             self.go(replace(self.place, everything=change["new"]))
@@ -300,6 +304,7 @@ class SnapshotBrowser(Browser):
             self.tables.select(names.index(place.table) if place.table in names else None)
             self.everything.disabled = not place.table
             self.everything.value = place.everything
+            self.search_field.value = place.wanted
         elif self.grid.filter != place.filter:
             self.grid.filter = place.filter
         draw()

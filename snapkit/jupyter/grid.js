@@ -98,7 +98,7 @@ function render({ model, el }) {
     };
     widths = view.columns.map((column, i) => {
       const texts = view.rows.map((cells) => text(cells[i]));
-      const name = long(column.name, 600) + 22;
+      const name = long(column.name, 600) + 27;
       // Of an id, its first eight digits tell enough; all of it is in the hint.
       if (texts.some((t) => ID.test(t)) && texts.every((t) => t === "" || ID.test(t))) return Math.max(name, long("00000000…", 400) + 16);
       return Math.min(Math.max(name, ...texts.map((t) => long(t.slice(0, 80), 400) + 16)), 280);

@@ -163,6 +163,9 @@ def test_a_search_of_all_tables_opens_what_it_finds(friday: SnapshotBrowser) -> 
     assert friday.everything.disabled
     friday._open(0)
     assert shown(friday)["title"] == "/".join(frame["Key"].iloc[0])
+    friday.show("nodes")
+    assert friday.search_field.value == ""
+    friday.search_field.value = "STOREFRONT"
     friday.search("   ")
     assert friday.place.wanted == "STOREFRONT"
     friday.search("nothing has this in it")
