@@ -27,7 +27,6 @@ project = "snapkit"
 author = "the snapkit authors"
 version = release = snapkit.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-default_role = "code"
 
 html_theme = "furo"
 html_title = f"snapkit {release}"
@@ -107,9 +106,15 @@ def copy_outside(app: Sphinx, error: Exception | None) -> None:
             shutil.copyfile(ROOT / name, target)
 
 
+def code(app: Sphinx, what: str, name: str, found: object, options: object, lines: list[str]) -> None:
+    """What docstrings have in backticks, as reStructuredText has code; before napoleon looks for colons."""
+    lines[:] = re.sub(r"(?<!`)`([^`]+)`(?!`)", r"``\1``", "\n".join(lines)).split("\n")
+
+
 def setup(app: Sphinx) -> None:
     app.add_directive("commands", Commands)
     app.add_directive("names", Names)
     app.add_lexer("cron", TextLexer)
+    app.connect("autodoc-process-docstring", code, priority=400)
     app.connect("source-read", link_outside)
     app.connect("build-finished", copy_outside)
