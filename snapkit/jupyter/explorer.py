@@ -430,12 +430,14 @@ class SnapshotBrowser(Browser):
             [escaped(name), f"{row.Count:,}", f"{row.Bytes:,}", f"{row.Share:.1%}"]
             for name, row in zip(self._tables.index, self._tables.itertuples(), strict=True)
         ]
-        parts = [f"<p>{self._head()}</p>", table(counts, ("Table", "Count", "Bytes", "Share"))]
+        parts = [f"<p>{self._head()}</p>", table(counts, ("Table", "Count", "Bytes", "Share"), (1, 2, 3))]
         frame = self.grid.frame
         if len(frame):
             columns = [Column(name, values) for name, values in columns_of(frame.head(LINES))][:CELLS]
             cells = zip(*(column.texts() for column in columns), strict=True)
             rows = [[escaped(text) for text in row] for row in cells]
             more = f"<p>and {len(frame) - LINES:,} more</p>" if len(frame) > LINES else ""
-            parts += [f"<p>{self.title.value}</p>", table(rows, [escaped(column.name) for column in columns]), more]
+            numbers = [place for place, column in enumerate(columns) if column.right]
+            names = [escaped(column.name) for column in columns]
+            parts += [f"<p>{self._title(self.place)}</p>", table(rows, names, numbers), more]
         return "".join(parts)

@@ -347,7 +347,11 @@ function render({ model, el }) {
   });
   resized.observe(box);
   model.send({ ask: "view" });
+  const waiting = setTimeout(() => {
+    if (!view) status.textContent = "No answer yet. If the kernel is gone, run the cell again.";
+  }, 10_000);
   return () => {
+    clearTimeout(waiting);
     keys();
     resized.disconnect();
     model.off("msg:custom", hear);
