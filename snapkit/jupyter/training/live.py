@@ -205,6 +205,12 @@ class FaultyCluster(ServedCluster):
     """
 
     _taken = False
+    _election: threading.Timer | None = None
+
+    def close(self) -> None:
+        if self._election is not None:
+            self._election.cancel()
+        super().close()
 
     def begin(self) -> None:
         """From here on."""
@@ -228,9 +234,9 @@ class FaultyCluster(ServedCluster):
             raise
         self._taken = True
         self.faults = Faults(no_leader=True)
-        timer = threading.Timer(LEADERLESS, self.elect)
-        timer.daemon = True
-        timer.start()
+        self._election = threading.Timer(LEADERLESS, self.elect)
+        self._election.daemon = True
+        self._election.start()
         raise ApiError(500, LEADER_LOST)
 
     def _take(self, file: IO[bytes]) -> None:
