@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import stat
+from collections.abc import Iterator
+from contextlib import ExitStack, nullcontext
 from datetime import timedelta
 from pathlib import Path
 
@@ -39,6 +41,12 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
 
 
 @pytest.fixture(scope="module")
+def snapshots() -> Iterator[dict[str, snapkit.Snapshot]]:
+    with ExitStack() as stack:
+        yield {name: stack.enter_context(snapkit.open(path_of(name), key=KEY)) for name in ARCHIVES}
+
+
+@pytest.fixture(scope="module")
 def week(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
     store = tmp_path_factory.mktemp("week")
     return Catalog(WEEK, store=store, key=KEY, level="counts")
@@ -56,39 +64,40 @@ def with_jobs(count: int, hour: int = 0) -> bytes:
 
 
 @pytest.mark.parametrize("table", DEFAULT)
-def test_each_table_of_each_snapshot_is_as_the_snapshot_has_it(everything: Catalog, table: str) -> None:
+def test_each_table_of_each_snapshot_is_as_the_snapshot_has_it(
+    everything: Catalog, snapshots: dict[str, snapkit.Snapshot], table: str
+) -> None:
     frame = everything.table(table)
     key = list(BY_TABLE[table].key)
-    for archive in ARCHIVES:
-        with snapkit.open(path_of(archive), key=KEY) as snapshot:
-            found = frame[frame["Snapshot"] == str(path_of(archive))]
-            wanted = to_frame(snapshot.arrow(table, nested=True))
-            unknown = {name for name in wanted if name not in found}
-            assert unknown <= {name for text in found["Other"].dropna() for name in json.loads(text)}
-            assert len(found) == len(wanted)
-            assert found["record_bytes"].sum() == snapshot.record_bytes(table).sum()
-            if key:
-                found, wanted = found.sort_values(key), wanted.sort_values(key)
-            for name in set(wanted) - unknown - set(OF_SNAPSHOT):
-                pd.testing.assert_series_equal(
-                    found[name].reset_index(drop=True), wanted[name].reset_index(drop=True), check_dtype=len(wanted) > 0
-                )
-            assert set(found["Created"].dropna()) <= {snapshot.meta.created}
+    for archive, snapshot in snapshots.items():
+        found = frame[frame["Snapshot"] == str(path_of(archive))]
+        wanted = to_frame(snapshot.arrow(table, nested=True))
+        unknown = {name for name in wanted if name not in found}
+        assert unknown <= {name for text in found["Other"].dropna() for name in json.loads(text)}
+        assert len(found) == len(wanted)
+        assert found["record_bytes"].sum() == snapshot.record_bytes(table).sum()
+        assert set(found["Created"].dropna()) <= {snapshot.meta.created}
+        if len(wanted):
+            same = [name for name in wanted if name not in unknown and name not in OF_SNAPSHOT]
+            mine, theirs = (f.sort_values(key) if key else f for f in (found, wanted))
+            pd.testing.assert_frame_equal(
+                mine[same].reset_index(drop=True), theirs[same].reset_index(drop=True), check_column_type=False
+            )
 
 
-def test_equal_records_are_there_once(week: Catalog) -> None:
-    told = week.extract()
-    distinct: set[tuple[str, bytes]] = set()
-    for path in WEEK:
-        with snapkit.open(path) as snapshot:
-            distinct |= {(table, bytes(v)) for table in DEFAULT for v in snapshot.records(table).values()}
-    stored = sum(week.dataset.records(table).count_rows() for table in DEFAULT)
-    assert stored == len(distinct) == told["New"].sum()
-    assert told["Records"].sum() > len(distinct)
+def test_equal_records_are_there_once(everything: Catalog, snapshots: dict[str, snapkit.Snapshot]) -> None:
+    told = everything.extract()
+    distinct = {
+        (snapshot.meta.cluster_id, table, bytes(value))
+        for snapshot in snapshots.values()
+        for table in DEFAULT
+        for value in snapshot.records(table).values()
+    }
+    assert told["Records"].sum() > 1.5 * len(distinct)
+    assert sum(everything.dataset.records(table).count_rows() for table in DEFAULT) == len(distinct)
     for table in DEFAULT:
-        hashes = week.dataset.records(table).to_table(columns=["record_hash"])["record_hash"].to_pylist()
-        ids = week.dataset.records(table).to_table(columns=["record_id"])["record_id"].to_pylist()
-        assert len(set(hashes)) == len(hashes)
+        found = everything.dataset.records(table).to_table(columns=["record_hash", "record_id"])
+        ids = found["record_id"].to_pylist()
         assert sorted(ids) == list(range(len(ids)))
 
 
@@ -181,21 +190,20 @@ def test_secrets_are_masked_and_equal_across_archives_and_runs(week: Catalog, tm
     assert not set(other["SecretID"]) & set(tokens["SecretID"])
 
 
-def test_no_secret_is_in_any_file(everything: Catalog) -> None:
+def test_no_secret_is_in_any_file(everything: Catalog, snapshots: dict[str, snapkit.Snapshot]) -> None:
     secrets = {
         token["SecretID"]
         for tokens in DATA.parent.glob("tests/oracles/**/tokens.json")
         for token in json.loads(tokens.read_text())
         if isinstance(token, dict) and token.get("SecretID")
     }
-    for name in ARCHIVES:
-        with snapkit.open(path_of(name)) as snapshot:
-            secrets |= set(snapshot.table("acl_tokens", ["SecretID"], reveal=True)["SecretID"].dropna())
-            secrets |= set(snapshot.table("nodes", ["SecretID"], reveal=True)["SecretID"].dropna())
+    for snapshot in snapshots.values():
+        secrets |= set(snapshot.table("acl_tokens", ["SecretID"], reveal=True)["SecretID"].dropna())
+        secrets |= set(snapshot.table("nodes", ["SecretID"], reveal=True)["SecretID"].dropna())
     assert len(secrets) > 20
     assert everything.store is not None
     for path in everything.store.rglob("*.parquet"):
-        text = "\n".join(map(str, pq.read_table(path).to_pylist()))
+        text = "\n".join(str(column.to_pylist()) for column in pq.read_table(path).columns)
         assert not [secret for secret in secrets if secret in text], path
 
 
@@ -223,11 +231,11 @@ def test_a_run_that_is_interrupted_leaves_what_was_done(tmp_path: Path, monkeypa
 
     def stop(self: module._Writer, *args: object) -> None:
         original(self, *args)  # type: ignore[arg-type]
-        if next(calls) == 9:
+        if next(calls) == 3:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(module._Writer, "_write_records", stop)
-    tables = ["jobs", "allocs", "evals", "acl_policies"]
+    tables = ["jobs", "acl_policies"]
     with pytest.raises(KeyboardInterrupt):
         catalog.extract(tables)
     monkeypatch.undo()
@@ -332,12 +340,13 @@ def test_every_type_has_a_schema_without_columns_that_collide() -> None:
 # -- where it is done
 
 
-def test_more_processes_and_a_dask_cluster_give_the_same(tmp_path: Path) -> None:
+def test_more_processes_and_a_dask_cluster_give_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     distributed = pytest.importorskip("distributed")
     tables = ["jobs", "allocs", "acl_tokens"]
     here = Catalog(WEEK, store=tmp_path / "here", key=KEY, level="counts")
     told = here.extract(tables)
     with running._local_cluster(2) as cluster, distributed.Client(cluster, set_as_default=False) as client:
+        monkeypatch.setattr(running, "_local_cluster", lambda workers: nullcontext(cluster))  # one is enough
         for n, where in enumerate(({"workers": 2}, {"client": client})):
             there = Catalog(WEEK, store=tmp_path / str(n), key=KEY, level="counts", **where)
             there._entries, there._places = {e.location: e for e in here.entries()}, here._places  # tested elsewhere

@@ -250,7 +250,7 @@ def test_what_is_no_condition_says_where(text: str) -> None:
     assert raised.value.advice
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.text(alphabet="Rab.[]\"'~!=<>() 0123,\\not inadr", max_size=40))
 def test_any_text_is_a_condition_or_an_error(text: str) -> None:
     with suppress(ConditionError):
@@ -294,7 +294,7 @@ def _series(draw: st.DrawFn) -> list[Model]:
     """States of a cluster: in each, some objects are put, changed, taken out, put back; the others are as they were."""
     model: dict[Key, Mapping[str, Any]] = {}
     series: list[Model] = []
-    for _ in range(draw(st.integers(2, 6))):
+    for _ in range(draw(st.integers(2, 5))):
         for key in draw(st.lists(st.sampled_from(OBJECTS), max_size=4)):
             if key in model and draw(st.booleans()):
                 del model[key]
@@ -368,7 +368,7 @@ def hasty() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("hasty")
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(_series(), st.data())
 def test_history_gives_back_exactly_the_edits(
     tmp_path_factory: pytest.TempPathFactory, series: list[Model], data: st.DataObject
@@ -397,7 +397,7 @@ def test_history_gives_back_exactly_the_edits(
         ]
         assert mine == wanted
         path = PLAIN[key[0]][0]
-        for value in (1, "x"):
+        for value in (1 if path == "Priority" else "x",):
             literal = json.dumps(value)
             holds = [hour for hour, model in enumerate(series) if key in model and model[key][path] == value]
             periods = catalog.when(key[0], *key[1], f"{path} == {literal}")
