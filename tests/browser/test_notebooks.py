@@ -25,7 +25,7 @@ SHOWN = {
     "03-compare-snapshots": "Which objects?",
     "04-restore-runbook": "The plan",
     "05-forensics": "When?",
-    "06-fleet": "Why does the state grow?",
+    "06-fleet": "Since when was",
 }
 
 
