@@ -43,7 +43,10 @@ class ReportBrowser(Browser):
             layout=widgets.Layout(width="max-content"),
         )
         self.filter = widgets.Text(
-            description="Filter", placeholder="words in check, place, message or advice", style=style
+            description="Filter",
+            placeholder="words in check, place, message or advice",
+            style=style,
+            layout=widgets.Layout(width="30em"),
         )
         self.view = widgets.HTML()
         for control in (self.severity, self.filter):

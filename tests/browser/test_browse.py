@@ -25,6 +25,7 @@ def test_a_person_browses_changes_a_timeline_and_a_report(lab: Lab, browser) -> 
         look_through_changes(page, cells.nth(1))
         zoom_the_timeline(page, cells.nth(2))
         open_a_finding(page, cells.nth(3))
+        show_it_all(page, cells)
         for theme in THEMES:
             use_theme(page, theme)
             for place, name in enumerate(("changes", "timeline", "report"), 1):
@@ -33,6 +34,21 @@ def test_a_person_browses_changes_a_timeline_and_a_report(lab: Lab, browser) -> 
                 expect(cells.nth(place).locator(".snapkit-static")).to_be_hidden()
                 page.wait_for_timeout(200)
                 picture(page, f"browse-{name}" if theme.endswith("Light") else f"browse-{name}-dark")
+
+
+def show_it_all(page, cells) -> None:
+    """For the pictures."""
+    changes, timeline, report = (cells.nth(place) for place in (1, 2, 3))
+    for cell in (changes, timeline):
+        cell.get_by_role("searchbox").fill("")
+        for place in range(cell.get_by_role("combobox").count()):
+            cell.get_by_role("combobox").nth(place).select_option(index=0)
+    changes.get_by_role("checkbox").uncheck()
+    changes.get_by_role("searchbox").fill("changed")
+    changes.get_by_role("row").filter(has_text="anonymous").click()
+    expect(changes.get_by_text('+namespace "*" { policy = "write" }')).to_be_visible()
+    expect(timeline.locator(".snapkit-events [role=status]")).to_contain_text("410 of 411")
+    report.get_by_role("textbox", name="Filter").fill("")
 
 
 def look_through_changes(page, cell) -> None:
