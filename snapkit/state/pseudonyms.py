@@ -98,8 +98,13 @@ REPLACED = frozenset(b"".join(ALPHABETS.values()).decode())
 _LETTERS = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _HEX = re.compile(rb"(?<![A-Za-z0-9])(?=\d*[a-f])[0-9a-f]{16,}(?![A-Za-z0-9])")
 _ESCAPED = re.compile(rb'\\[nrtbfu"\\/]')
-_KINDS = np.array([0] * 48 + [1] * 10 + [0] * 7 + [3] * 26 + [0] * 6 + [2] * 26 + [0] * 133, np.uint8)
+_IS_HEX = bytes(i in b"0123456789abcdef" for i in range(256))
+_SIXTEEN = b"\1" * 16
+#: For each byte value what it becomes by each byte of noise, in one row after the other: row 0 for what stays.
 _MATRIX = np.array([list(bytes(256)), *(list(TABLES[name]) for name in ("digit", "lower", "upper", "hex"))], np.uint8)
+_MATRIX = _MATRIX.ravel()
+_ROWS = 256 * np.array([0] * 48 + [1] * 10 + [0] * 7 + [3] * 26 + [0] * 6 + [2] * 26 + [0] * 133, np.uint16)
+_HEX_ROW = 4 * 256
 LONG = 16  # characters from which a secret is long: the alphabets above still tell such ones apart
 
 #: Characters that stay among themselves: the first, and how many. All of one have as many bytes in UTF-8.
@@ -181,13 +186,17 @@ class Pseudonyms:
     def _long(self, value: bytes) -> bytes:
         """A long secret that is ASCII, all of it at once."""
         old = np.frombuffer(value, np.uint8)
-        kinds = _KINDS[old]
-        for match in _HEX.finditer(value):
-            kinds[match.start() : match.end()] = 4
-        for match in _ESCAPED.finditer(value):
-            kinds[match.start() : match.end()] = 0
+        rows = _ROWS.take(old)
+        if _SIXTEEN in value.translate(_IS_HEX):
+            for match in _HEX.finditer(value):
+                rows[match.start() : match.end()] = _HEX_ROW
+        if b"\\" in value:
+            for match in _ESCAPED.finditer(value):
+                rows[match.start() : match.end()] = 0
         stream = np.frombuffer(self.noise("secret", value, len(value)), np.uint8)
-        return np.where(kinds == 0, old, _MATRIX[kinds, stream]).tobytes()
+        new = _MATRIX.take(rows + stream)
+        np.copyto(new, old, where=rows == 0)
+        return new.tobytes()
 
     def _jwt(self, jwt: re.Match[str], value: bytes) -> str | None:
         try:

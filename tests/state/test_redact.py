@@ -7,6 +7,7 @@ import itertools
 import json
 import re
 import stat
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -16,15 +17,17 @@ import cramjam
 import msgpack
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import snapkit
 from snapkit.errors import ArchiveError, SnapshotError, SourceError, TargetExistsError
-from snapkit.format.schema import TYPES, Type, fields
+from snapkit.format.schema import BY_BYTE, BY_TABLE, TYPES, RecordType, Type, fields
 from snapkit.format.values import unpack
+from snapkit.state.edit import pack
 from snapkit.state.pseudonyms import Pseudonyms, looks_replaced
-from snapkit.state.redact import Profile, Redaction, Redactor, kept, redact
+from snapkit.state.redact import Profile, Redaction, Redactor, kept, packed, redact
+from snapkit.state.redact.profiles import replaced_below, steps
 from snapkit.state.salvage import write_salvaged
 from tests import forge
 
@@ -297,19 +300,125 @@ def test_two_days_compare_as_the_originals(
     pd.testing.assert_frame_equal(snapkit.compare(*sources).summary, snapkit.compare(*targets).summary)
 
 
+# -- the fast way does what the careful way does
+
+
+def both_ways(
+    fast: Redactor, slow: Redactor, kind: RecordType, packed: bytes | memoryview
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A record redacted by decoding it into a struct and by unpacking it, each with what was counted."""
+    results = []
+    for redactor in (fast, slow):
+        redactor.values.counts = defaultdict(int)
+        if redactor is fast:
+            record = unpack(redactor.handler(kind)(packed))
+            redactor.packed.settle()
+        else:
+            record = redactor.values.value(unpack(packed), Type("struct", struct=kind.struct), "keep", kind.struct)
+        results.append({"record": record, "counts": {place: n for place, n in redactor.values.counts.items() if n}})
+    return results[0], results[1]
+
+
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("archive", ARCHIVES[::3])
-def test_splicing_does_what_decoding_whole_records_does(archive: str, profile: Profile) -> None:
+def test_decoding_into_structs_does_what_unpacking_does(archive: str, profile: Profile) -> None:
     with snapkit.open(path_of(archive)) as snap:
         fast, slow = Redactor(snap, profile, KEY), Redactor(snap, profile, KEY)
-        handlers = {kind.byte: fast._handler(kind) for kind in TYPES}
+        handlers: dict[int, Callable[[Any], Any]] = {}
         for byte, packed in snap.raw():
-            kind = next(kind for kind in TYPES if kind.byte == byte)
+            kind = BY_BYTE[byte]
             if kind.table in ("variables", "root_keys", "time_table"):
                 continue
-            expected = slow._value(unpack(packed), Type("struct", struct=kind.struct), "keep", kind.struct)
-            assert unpack(handlers[byte](packed)) == expected, kind.table
-        assert fast._counts == slow._counts
+            handle = handlers.setdefault(byte, fast.handler(kind))
+            expected = slow.values.value(unpack(packed), Type("struct", struct=kind.struct), "keep", kind.struct)
+            assert unpack(handle(packed)) == expected, kind.table
+        fast.packed.settle()
+        assert {k: n for k, n in fast.values.counts.items() if n} == {k: n for k, n in slow.values.counts.items() if n}
+
+
+ODD = st.recursive(
+    st.sampled_from(
+        [None, True, -1, 7, 2**64 - 1, 1.5, b"", b"zorro", b"\xffzorro", b"z" * 40, b"https://a:zorro@b/?c=zorro"]
+    )
+    | st.builds(msgpack.ExtType, st.integers(0, 9), st.just(b"zorro"))
+    | st.just(msgpack.Timestamp(7, 9)),
+    lambda below: (
+        st.lists(below, max_size=3) | st.dictionaries(st.sampled_from([b"ID", b"Name", b"zorro", b"\xff", 7]), below)
+    ),
+    max_leaves=6,
+)
+HOSTILE = [BY_TABLE[table] for table in ("allocs", "jobs", "nodes", "acl_tokens", "evals", "csi_volumes", "services")]
+
+
+@cache
+def _pair(profile: Profile) -> tuple[Redactor, Redactor]:
+    content = forge.state(*(forge.record(kind.byte, samples.struct(kind.struct)) for kind in HOSTILE))
+    snap = snapkit.open(forge.archive(content))  # closed with the process
+    return Redactor(snap, profile, KEY), Redactor(snap, profile, KEY)
+
+
+def _looked_at(kind: RecordType, profile: Profile) -> list[str]:
+    """The fields of a type that a profile does not pass over whole."""
+    names = []
+    for step in steps(kind.struct, profile).values():
+        below = step.type
+        while below.element is not None:
+            below = below.element
+        if step.how != "keep" or not step.type.nested or replaced_below(below.struct, profile):
+            names.append(step.name)
+    return names
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@given(data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_what_is_not_as_its_type_says_is_redacted_carefully(profile: Profile, data: st.DataObject) -> None:
+    # A record that a profile does nothing to passes as it is, as do fields that it does nothing to.
+    kind = data.draw(st.sampled_from([kind for kind in HOSTILE if replaced_below(kind.struct, profile)]))
+    record = {name: pack(value) for name, value in samples.struct(kind.struct).items()}
+    places = st.sampled_from(_looked_at(kind, profile)) | st.sampled_from(["Zorro", "class", "\N{SNOWMAN}"])
+    pairs = [(pack(name), packed) for name, packed in record.items()]
+    for name, value in data.draw(st.lists(st.tuples(places, ODD), min_size=1, max_size=4)):
+        where = data.draw(st.integers(0, len(pairs)))
+        if data.draw(st.booleans()):  # beside the one that is there, ahead of it or behind it
+            pairs.insert(where, (pack(name), pack(value)))
+        else:
+            pairs = [pair for pair in pairs if pair[0] != pack(name)]
+            pairs.insert(min(where, len(pairs)), (pack(name), pack(value)))
+    packed = b"\xde" + len(pairs).to_bytes(2, "big") + b"".join(name + value for name, value in pairs)
+    fast, slow = both_ways(*_pair(profile), kind, packed)
+    assert fast == slow
+
+
+def test_a_field_that_stands_twice_is_written_once(tmp_path: Path) -> None:
+    token = samples.struct("ACLToken")
+    pairs = [(pack(name), pack(value)) for name, value in token.items()]
+    pairs.insert(0, (pack("SecretID"), pack("banana-a")))
+    pairs.append((pack("SecretID"), pack("banana-b")))
+    packed = b"\xde" + len(pairs).to_bytes(2, "big") + b"".join(name + value for name, value in pairs)
+    content = forge.state(forge.record(12, token), b"\x0c" + packed)
+    for profile in PROFILES:
+        target, _ = redacted(forge.archive(content), profile, tmp_path)
+        assert b"banana" not in forge.untar(target.read_bytes())[1][1]
+
+
+def test_fields_that_few_records_have_are_learned_of(tmp_path: Path) -> None:
+    usual = {name: value for name, value in samples.struct("Job").items() if name not in ("Payload", "VaultToken")}
+    rare = samples.struct("Job") | {"VaultToken": "banana-a", "Unheard": "banana-b"}
+    content = forge.state(*([forge.record(1, usual)] * 300), forge.record(1, rare), forge.record(1, usual))
+    for profile in PROFILES:
+        target, done = redacted(forge.archive(content), profile, tmp_path)
+        assert b"banana" not in forge.untar(target.read_bytes())[1][1]
+        assert any("Job.Unheard" in note for note in done.notes)
+
+
+def test_what_is_remembered_is_forgotten_when_there_is_no_room(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    whole = redacted(FRIDAY, "strict", tmp_path)
+    state = forge.untar(whole[0].read_bytes())[1][1]
+    monkeypatch.setattr(packed, "_ROOM", 2000)
+    again = redacted(FRIDAY, "strict", tmp_path)
+    assert forge.untar(again[0].read_bytes())[1][1] == state
+    assert again[1].counts == whole[1].counts
 
 
 def test_what_refers_still_refers(friday: Callable[[Profile], Path]) -> None:
