@@ -33,6 +33,7 @@ html_title = f"snapkit {release}"
 html_static_path = ["_static"]
 html_css_files = ["pages.css"]
 html_copy_source = False
+html_show_copyright = False
 html_show_sphinx = False
 
 myst_heading_anchors = 3
