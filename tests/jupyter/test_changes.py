@@ -85,6 +85,7 @@ def test_choosing_an_object_shows_its_fields(changes: Changes) -> None:
     assert 'TaskGroups["front"].Count' in told
     assert re.search(r"Env\.IMAGE +masked:\w+ +→ +masked:\w+", " ".join(told.split()))
     assert "2026-11-23T22:08:" in told, "times are for people"
+    assert "Stable true → false" in " ".join(told.split())
     assert "2 lines added, 1 removed" in told
     assert "3 more that only grew older" in told
 
