@@ -14,7 +14,6 @@ import os
 import string
 import tarfile
 import threading
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -976,7 +975,8 @@ def write_to(file: IO[bytes], meta: Mapping[str, Any], state: Iterable[bytes | m
     stamp = created_milliseconds(str(meta.get("ID", ""))) // 1000
     digest = hashlib.sha256()
     _write_member(out, META, len(document), stamp, [document])
-    _write_member(out, STATE, size, stamp, state, digest)
+    with _Behind(digest.update) as hashing:
+        _write_member(out, STATE, size, stamp, state, hashing)
     sums = f"{hashlib.sha256(document).hexdigest()}  {META}\n{digest.hexdigest()}  {STATE}\n".encode()
     _write_member(out, SUMS, len(sums), stamp, [sums])
     out.write(bytes(2 * BLOCK))  # and no more: Nomad refuses tarfile's padding to 10,240
@@ -984,15 +984,15 @@ def write_to(file: IO[bytes], meta: Mapping[str, Any], state: Iterable[bytes | m
 
 
 def _write_member(
-    out: _Gzip, name: str, size: int, stamp: int, pieces: Iterable[bytes | memoryview], digest: Any = None
+    out: _Gzip, name: str, size: int, stamp: int, pieces: Iterable[bytes | memoryview], hashing: _Behind | None = None
 ) -> None:
     out.write(_go_header(name, size, stamp))
     written = 0
     for piece in pieces:
         written += len(piece)
+        if hashing is not None:
+            hashing.write(piece)
         out.write(piece)
-        if digest is not None:
-            digest.update(piece)
     if written != size:
         raise ArchiveError(f"has {written:,} bytes, not the {size:,} announced", name)
     out.write(bytes(-size % BLOCK))
@@ -1021,7 +1021,7 @@ class _Gzip:
         file.write(GO_GZIP)
 
     def write(self, data: bytes | memoryview) -> None:
-        self._crc = zlib.crc32(data, self._crc)
+        self._crc = isal_zlib.crc32(data, self._crc)
         self._size += len(data)
         self._file.write(self._deflate.compress(data))
 
