@@ -80,6 +80,9 @@ class Reading:
             raise
 
     def close(self) -> None:
+        """Give back what was kept. It no longer refers to itself, and so is gone with its last user: its columns are
+        too much to wait for Python's collector."""
+        self._cutter.forget()
         if self._sample is not None:
             self._sample.close()
 
@@ -89,7 +92,7 @@ class Reading:
             try:
                 self._framer.write(chunk)
             except (RecordError, LimitError) as error:
-                self._broken = error
+                self._broken = error.with_traceback(None)  # in which this object is
                 return
             if self._sample is not None:
                 self._cutter.write(memoryview(chunk))
@@ -212,6 +215,11 @@ class _Cutter:
         """Say that the state is at its end."""
         held = memoryview(b"".join(self._held))
         self._hand_on(held, self._held_from, [*self._index.starts[self._cut :], self._index.end])
+
+    def forget(self) -> None:
+        """Hand nothing on any more."""
+        self._held = []
+        self._take = lambda byte, number, records: None
 
     def _hand_on(self, state: memoryview, offset: int, bounds: Sequence[int]) -> None:
         """Hand records on that lie in a piece of the state from `offset` on; they begin and end at `bounds`."""
