@@ -37,7 +37,7 @@ def test_a_person_clicks_through_a_snapshot(lab: Lab, browser) -> None:
             cell.evaluate("cell => cell.scrollIntoView({block: 'start'})")
             page.wait_for_timeout(200)
             picture(page, "explorer" if theme.endswith("Light") else "explorer-dark")
-            for text in ("JobID", "allocs", "DesiredStatus"):
+            for text in ("allocs", "DesiredStatus", "ClientDescription", "web.cache[0]"):
                 assert contrast(cell.locator(".snapkit-explorer").get_by_text(text, exact=True).first) >= 4.5, text
         page.keyboard.press("Control+s")
         page.wait_for_function("() => !document.querySelector('.jp-mod-dirty')")
