@@ -221,7 +221,10 @@ def _of_subject(subject: Subject, place: Place) -> dict[str, Any]:
 
 def _encodable(finding: Finding) -> Finding:
     """The same, where half a character of a file's name or of meta.json can't be written: as `\\udcff`."""
-    return Finding(*(text.encode("utf-8", "backslashreplace").decode() for text in astuple(finding)))
+    texts = astuple(finding)
+    if "".join(texts).isascii():
+        return finding
+    return Finding(*(text.encode("utf-8", "backslashreplace").decode() for text in texts))
 
 
 class _Passing:

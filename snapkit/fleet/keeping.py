@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import asdict, fields
 from pathlib import Path
+from sys import intern
 from typing import Any
 
 import pyarrow as pa
@@ -98,7 +99,9 @@ def load(store: Path | None, target: str | None) -> dict[str, Entry]:
 
 
 def _from_lists(row: dict[str, Any]) -> dict[str, Any]:
-    return {"tables": tuple(Table(**t) for t in row["tables"]), "found": tuple(Finding(**f) for f in row["found"])}
+    # Texts that thousands of archives have in common are there once.
+    found = (Finding(**f | {name: intern(f[name]) for name in ("check", "severity", "advice")}) for f in row["found"])
+    return {"tables": tuple(Table(**t) for t in row["tables"]), "found": tuple(found)}
 
 
 def save(store: Path | None, entries: Iterable[Entry], target: str | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import io
 import os
@@ -23,6 +24,8 @@ from snapkit.errors import SourceError
 from snapkit.fleet import entries
 from snapkit.fleet.entries import Level
 from snapkit.fleet.places import Place
+from snapkit.state.verify.decoding import Decoding
+from snapkit.state.verify.reading import Reading
 from tests import forge
 
 from ..conftest import ARCHIVES, DATA, oracle, path_of, with_oracle
@@ -217,6 +220,21 @@ def test_names_that_are_no_text(tmp_path: Path) -> None:
     [source] = catalog.archives.index
     assert source.endswith("/b\\xff<b>\x1b[31m.snap")
     assert Catalog(str(tmp_path), store=tmp_path / "store").archives.index.tolist() == [source]
+
+
+def test_what_was_read_is_gone_at_once(tmp_path: Path) -> None:
+    """And not with the next round of Python's collector: of many archives, that would be many columns."""
+    paths = [written(tmp_path, "whole.snap", path_of("v2.0.5/friday").read_bytes())]
+    paths.append(written(tmp_path, "cut.snap", forge.archive(forge.LITTLE[:-3])))
+    Catalog(str(tmp_path)).refresh()  # what is made on first use
+    gc.collect()
+    before = sum(isinstance(one, Reading | Decoding) for one in gc.get_objects())
+    gc.disable()
+    try:
+        Catalog([str(path) for path in paths]).refresh()
+        assert sum(isinstance(one, Reading | Decoding) for one in gc.get_objects()) == before
+    finally:
+        gc.enable()
 
 
 # -- no more is read than is asked for

@@ -137,7 +137,7 @@ class Reading:
             try:
                 self._framer.close()
             except RecordError as error:
-                self._broken = error
+                self._broken = error.with_traceback(None)
         if self._broken is not None:
             self._fail(self._broken.check if isinstance(self._broken, RecordError) else "state.limit", self._broken)
             return
