@@ -217,11 +217,12 @@ function render({ model, el }) {
     }
     draw();
     const cell = head.children[column];
-    if (cell) {
-      if (cell.offsetLeft < box.scrollLeft) box.scrollLeft = cell.offsetLeft;
-      const right = cell.offsetLeft + cell.offsetWidth;
-      if (right > box.scrollLeft + box.clientWidth) box.scrollLeft = right - box.clientWidth;
-    }
+    if (!cell) return;
+    const pinned = head.children[0].offsetWidth; // the first column stays
+    if (column === 0) box.scrollLeft = 0;
+    else if (cell.offsetLeft - pinned < box.scrollLeft) box.scrollLeft = cell.offsetLeft - pinned;
+    const right = cell.offsetLeft + cell.offsetWidth;
+    if (column > 0 && right > box.scrollLeft + box.clientWidth) box.scrollLeft = right - box.clientWidth;
   }
 
   function choose(place) {

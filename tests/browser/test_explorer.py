@@ -32,8 +32,12 @@ def test_a_person_clicks_through_a_snapshot(lab: Lab, browser) -> None:
         cell.locator(".snapkit-explorer").scroll_into_view_if_needed()
         by_keyboard(page, cell)
         by_mouse(page, cell)
+        scrolled = cell.locator(".snapkit-rows").get_by_role("grid")
         for theme in THEMES:
             use_theme(page, theme)
+            scrolled.evaluate("grid => grid.scrollLeft = 120")
+            assert scrolled.get_by_role("gridcell").first.bounding_box()["x"] == scrolled.bounding_box()["x"] + 1
+            scrolled.evaluate("grid => grid.scrollLeft = 0")
             cell.evaluate("cell => cell.scrollIntoView({block: 'start'})")
             page.wait_for_timeout(200)
             picture(page, "explorer" if theme.endswith("Light") else "explorer-dark")
