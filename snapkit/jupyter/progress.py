@@ -28,7 +28,7 @@ def install() -> None:
 
 @contextmanager
 def bar(doing: str, given: tuple[Any, ...] = ()) -> Iterator[Progress | None]:
-    """A bar for one piece of work; None where there is no notebook to show it, or the cell's own thread is elsewhere.
+    """A bar for one piece of work of a cell; None where there is no notebook to show it, in threads and of buttons.
 
     Args:
         doing: Such as "Reading".
@@ -70,8 +70,11 @@ def _in_a_cell() -> bool:
         from IPython.core.getipython import get_ipython
     except ImportError:
         return False
-    shell = get_ipython()
-    return getattr(shell, "kernel", None) is not None and threading.current_thread() is threading.main_thread()
+    kernel = getattr(get_ipython(), "kernel", None)
+    if kernel is None or threading.current_thread() is not threading.main_thread():
+        return False
+    header = kernel.get_parent("shell").get("header") or {}
+    return bool(header.get("msg_type") == "execute_request")  # what a button does has no cell to put out to
 
 
 def _shown(doing: str, given: tuple[Any, ...], done: int, total: int | None, seconds: float) -> dict[str, str]:

@@ -105,6 +105,11 @@ def test_long_work_shows_a_bar_of_which_nothing_is_stored(kernel: Kernel) -> Non
     assert last == ("update_display_data", place[1])
 
 
+def test_work_in_a_thread_shows_none_and_is_done_all_the_same(kernel: Kernel) -> None:
+    work = "thread = threading.Thread(target=lambda: snapkit.open(Slow(monday, 0.015)).close())"
+    assert kernel.run(f"{work}; thread.start(); thread.join()") == []
+
+
 class Dripping(BaseHTTPRequestHandler):
     """A server whose archive begins like one and has no end."""
 
