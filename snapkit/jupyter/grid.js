@@ -67,9 +67,10 @@ function render({ model, el }) {
   const inView = () => Math.max(1, Math.floor((box.clientHeight - ROW) / ROW));
   const scaled = () => height() < view.count * ROW;
   // Where there are too many rows to scroll by pixels, the bar says how far down it is.
+  const farthest = () => Math.max(1, height() + ROW - box.clientHeight);
   const first = () =>
     scaled()
-      ? Math.round((box.scrollTop / (height() - inView() * ROW)) * (view.count - inView()))
+      ? Math.round((box.scrollTop / farthest()) * (view.count - inView()))
       : Math.floor(box.scrollTop / ROW);
 
   function row(place) {
@@ -207,7 +208,7 @@ function render({ model, el }) {
     if (place >= 0) {
       if (scaled()) {
         if (place < first() || place >= first() + inView()) {
-          box.scrollTop = (place / Math.max(1, view.count - inView())) * (height() - inView() * ROW);
+          box.scrollTop = (place / Math.max(1, view.count - inView())) * farthest();
         }
       } else if (place * ROW < box.scrollTop) {
         box.scrollTop = place * ROW;
