@@ -463,7 +463,10 @@ class _Writer:
                 return
         holders = _strong(snapshot, self._now)
         every = who.subjects(snapshot, now=self._now).to_dict("records")
-        through = {(subject["Kind"], subject["ID"]): str(subject["Through"]) for subject in every}
+        through = {
+            (subject["Kind"], subject["ID"]): "; ".join(filter(None, (subject["Through"], subject["Problem"])))
+            for subject in every
+        }
         rows = (
             [
                 escaped(name or "(no name)"),

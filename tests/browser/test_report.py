@@ -42,7 +42,7 @@ def test_it_reads_in_light_and_dark(scheme: str, report: Path, browser: Any) -> 
     drawn = page.get_by_role("img", name="events by kind")
     assert drawn.is_visible()
     drawn.scroll_into_view_if_needed()
-    picture(page, f"report-{scheme}")
+    picture(page, {"light": "report", "dark": "report-dark"}[scheme])
     context.close()
     assert said == []
     assert asked == [report.as_uri()]  # and nothing else

@@ -146,6 +146,13 @@ def test_an_open_cluster_is_told() -> None:
     assert "svc-backup" in rows
 
 
+def test_without_tokens_anybody_can_do_anything_and_it_is_told_why() -> None:
+    page = Page(handout(forge.archive(forge.LITTLE)).to_html())
+    [row] = page.tables["Tokens and others"][1:]
+    assert row[:3] == ["Anonymous Token", "anonymous", "everything (management)"]
+    assert "ACLs were off or not bootstrapped" in row[3]
+
+
 def test_a_page_of_two_has_what_changed() -> None:
     found = read("wednesday", "thursday")
     assert ids(made("wednesday", "thursday")) == TWO
