@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, nullcontext
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow.parquet as pq
@@ -20,7 +21,7 @@ from snapkit.fleet import running
 from snapkit.fleet.catalog import Catalog
 from snapkit.fleet.dataset import DEFAULT, OF_SNAPSHOT, folder_name, record_schema, tables_in
 from snapkit.fleet.running import Runner
-from snapkit.format.schema import BY_TABLE, TYPES
+from snapkit.format.schema import BY_TABLE, TYPES, RecordType
 from snapkit.state.tables import to_frame
 from tests import forge
 from tests.conftest import ARCHIVES, DATA, path_of
@@ -133,6 +134,22 @@ def test_an_archive_that_was_extracted_is_not_read_again(tmp_path: Path, monkeyp
     assert read[1:] == [("0.snap", ("nodes",)), ("1.snap", ("nodes",))]
     assert len(catalog.table("nodes")) == 2
     assert len(catalog.table("jobs")) == 3
+
+
+def test_what_the_snapshot_before_had_is_not_decoded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[int] = []
+    original = module._decoded
+
+    def decoding(kind: RecordType, records: Any, mask: Any) -> bytes:
+        decoded.append(len(records))
+        return original(kind, records, mask)
+
+    monkeypatch.setattr(module, "_decoded", decoding)
+    told = Catalog(WEEK[:3], store=tmp_path, level="counts").extract(["jobs"])
+    assert decoded == told["New"].tolist()
+    decoded.clear()
+    again = Catalog(WEEK[:4], store=tmp_path, level="counts").extract(["jobs"])  # in a later run, too
+    assert decoded == again["New"].tolist()[3:]
 
 
 def test_a_damaged_archive_is_left_out_and_told(tmp_path: Path) -> None:

@@ -295,11 +295,12 @@ def _series(draw: st.DrawFn) -> list[Model]:
     model: dict[Key, Mapping[str, Any]] = {}
     series: list[Model] = []
     for _ in range(draw(st.integers(2, 5))):
-        for key in draw(st.lists(st.sampled_from(OBJECTS), max_size=4)):
-            if key in model and draw(st.booleans()):
-                del model[key]
-            else:
+        for key in OBJECTS:
+            action = draw(st.sampled_from(["keep", "put", "delete", "put"]))
+            if action == "put":
                 model[key] = draw(_record(key))
+            elif action == "delete":
+                model.pop(key, None)
         series.append(dict(model))
     return series
 
@@ -403,6 +404,28 @@ def test_history_gives_back_exactly_the_edits(
             periods = catalog.when(key[0], *key[1], f"{path} == {literal}")
             hours = [hour for row in periods.itertuples() for hour in range(hour_of(row.Since), hour_of(row.Until) + 1)]
             assert hours == holds
+
+
+def test_an_object_goes_and_comes_back(tmp_path: Path) -> None:
+    key: Key = ("node_pools", ("gpu",))
+    there = {key: {"Name": "gpu", "Description": "a", "Meta": {}}}
+    write(tmp_path, [{}, there, there, {}, {}, there], range(6))
+    found = Catalog(str(tmp_path), level="counts").history("node_pools", "gpu")
+    mine = [(kind, hour_of(since), hour_of(until)) for kind, since, until in told(found)]
+    assert mine == [("added", 1, 2), ("gone", 3, 4), ("returned", 5, 5)]
+    assert len(found.changes) == 0
+
+
+def test_a_state_has_the_object_as_it_was_seen_last(tmp_path: Path) -> None:
+    for hour, index in enumerate((5, 9)):
+        pool = {"Name": "gpu", "Description": "a", "ModifyIndex": index}
+        state = forge.state(forge.record(28, pool))
+        meta = forge.meta_json(len(state), ID=f"2-{hour}-{int(START.timestamp() + 3600 * hour) * 1000}", Index=hour)
+        written(tmp_path, f"{hour}.snap", forge.archive(state, meta))
+    found = Catalog(str(tmp_path), level="counts").history("node_pools", "gpu")
+    assert found.states["ModifyIndex"].tolist() == [9]
+    assert found.record(0) == {"Name": "gpu", "Description": "a", "ModifyIndex": 9}
+    assert len(Catalog(str(tmp_path), level="counts").history("node_pools", "gpu", noise=True)) == 2
 
 
 def test_objects_of_two_clusters_have_a_history_each(tmp_path: Path) -> None:
