@@ -17,7 +17,7 @@ from ..conftest import path_of
 
 pytest.importorskip("anywidget")
 
-from snapkit.jupyter.grid import LONGEST, PAGE, WIDEST, Grid, shown, size, word, words
+from snapkit.jupyter.grid import FIRST, LONGEST, PAGE, WIDEST, Grid, shown, size, word, words
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 
@@ -180,7 +180,7 @@ def test_what_it_says_to_the_browser(monkeypatch: pytest.MonkeyPatch) -> None:
     messages = said(grid, monkeypatch)
     hear(grid, ask="view")
     assert messages[-1]["total"] == messages[-1]["count"] == 5000
-    assert len(messages[-1]["rows"]) == 60
+    assert len(messages[-1]["rows"]) == FIRST
     hear(grid, ask="rows", version=grid._version, start=4900, count=10**9)
     assert [row[0] for row in messages[-1]["rows"]] == [str(n) for n in range(4900, 5000)]
     hear(grid, ask="rows", version=grid._version, start=0, count=10**9)
