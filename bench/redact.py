@@ -10,6 +10,7 @@ redact the records do so in an open snapshot; what else the whole takes is openi
 from __future__ import annotations
 
 import argparse
+import gc
 import tempfile
 import time
 from collections.abc import Callable
@@ -42,6 +43,7 @@ def records(profile: Profile, path: str) -> Callable[[], object]:
     snapshot = snapkit.open(path)
 
     def run() -> None:
+        gc.disable()  # as redact() does
         out = Store()
         for piece in Redactor(snapshot, profile, "bench").pieces():
             out.write(piece)
@@ -94,7 +96,7 @@ def report(figures: dict[str, tuple[float, float]], size: int, rounds: int) -> s
             f"An archive of {size / 1e6:.0f} MB of state, made by `bench/grow.py` from Friday's. Medians of {rounds}",
             "rounds, taking turns; seconds of the processor. Memory is what the process had at most: the old and the",
             "new state lie in unnamed files that are mapped, and their pages are counted while they are in use.",
-            "Aim of the whole: 12 times inflating, which opening and writing alone are above.",
+            "Aim of the whole: 12 times inflating, which opening and writing alone take.",
             "",
             "| what | seconds | of inflating | peak memory of the process |",
             "| --- | --- | --- | --- |",

@@ -237,7 +237,9 @@ class Pseudonyms:
                 return self.noise("bytes", value, len(value))
             if len(self._names) > _ROOM:
                 self._names.clear()
-            found = self._names[value] = _TOKENS.sub(self._token, text).encode()
+            whole = len(text) == 36 and UUID.fullmatch(text)
+            found = (self._uuid(text) if whole else _TOKENS.sub(self._token, text)).encode()
+            self._names[value] = found
         return found
 
     def talk(self, value: bytes) -> bytes:

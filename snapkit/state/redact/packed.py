@@ -204,28 +204,35 @@ class Packed:
                 if _is_unit(step.type) or self._below(_struct_of(step.type)) <= {"url"}:
                     packed.append((number, self._change(step, own)))
                 else:
-                    kind, numbers, walk = self.nested(step.type, own)
+                    kind, numbers, below = self.nested(step.type, own)
                     checked.append((attribute, numbers | None | UnsetType, UNSET))
                     kind = kind | None | UnsetType
-                    nested.append((number, walk))
+                    nested.append((number, below))
             elif own != "keep" or (step.type.kind in ("time", "bytes") and step.place not in SEALED):
                 packed.append((number, self._change(step, own)))
             decoded.append((attribute, kind, UNSET))
         renamed = {f"f{number}": name for number, name in enumerate(names)}
+        walk = self._walk_struct(list(renamed), texts, packed, nested)
+        if self.values.profile == "strict" and not set(names) <= set(fields(struct)):
+            walk = _walk_renamed(walk, [name if name.encode() in known else self._key(name) for name in names])
         title = "".join(c for c in struct if c.isalnum())
         return (
             msgspec.defstruct(title, decoded, rename=renamed, forbid_unknown_fields=True, gc=False),
             msgspec.defstruct(title, checked, rename={a: renamed[a] for a, _, _ in checked}, gc=False),
-            self._walk_struct(list(renamed), texts, packed, nested),
+            walk,
         )
 
     def _names(self, struct: str) -> Sequence[str]:
         """The fields of a struct as records have them; none if that is not known, or one can't be written so: then it
         is left to the careful way, as is a record with a field more."""
-        known, names = fields(struct), self.values.seen.order(struct)
+        names = self.values.seen.order(struct)
         if any(len(name.encode()) >= _SHORT for name in names):
             return ()
-        return [name for name in names if name in known or self.values.profile != "strict"]
+        return names
+
+    def _key(self, name: str) -> str:
+        key: bytes = self.values.key(name.encode())
+        return key.decode()
 
     def _below(self, struct: str) -> frozenset[How]:
         return replaced_below(struct, self.values.profile, frozenset(s for s, _ in self.values.seen.unknown))
@@ -316,12 +323,11 @@ class Packed:
         return walk
 
     def _walk_map(self, walk: _Walk) -> _Walk:
-        strict, key = self.values.profile == "strict", self.values.key
+        strict, key = self.values.profile == "strict", self._key
 
         def walk_map(entries: dict[str, Any]) -> Any:
             made = {
-                (key(name.encode()).decode() if strict else name): item if item is None else walk(item)
-                for name, item in entries.items()
+                (key(name) if strict else name): item if item is None else walk(item) for name, item in entries.items()
             }
             if all(len(name.encode()) < _SHORT for name in made):
                 return made
@@ -361,6 +367,16 @@ class _Unit:
         made = msgspec.msgpack.Decoder(checked).decode, msgspec.msgpack.Decoder(decoded).decode, walk
         self.made = made
         return made
+
+
+def _walk_renamed(walk: _Walk, names: Sequence[str]) -> _Walk:
+    """Of a struct that has fields which are not known: with the names that they are given."""
+
+    def walk_renamed(struct: Any) -> dict[str, Any]:
+        values = zip(names, astuple(walk(struct)), strict=True)
+        return {name: value for name, value in values if value is not UNSET}
+
+    return walk_renamed
 
 
 def _walk_list(walk: _Walk) -> _Walk:
