@@ -15,6 +15,7 @@ from snapkit.cluster.check import PATIENCE
 from snapkit.cluster.journal import read
 from snapkit.cluster.restore import Outcome, Plan, apply, plan, resume
 from snapkit.errors import SnapshotError
+from snapkit.jupyter.browser import Browser, ipywidgets, live
 from snapkit.state.page import GREEN, RED, escaped
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from snapkit.format.archive import Source
 
 
-class RestoreWizard:
+class RestoreWizard(Browser):
     """A restore of an archive into a live cluster, step by step: plan, confirm, restore, check; or roll back.
 
     There is no way through it without a verified archive, a save of the current state and a typed confirmation. All
@@ -42,6 +43,7 @@ class RestoreWizard:
         *,
         keystore: str | os.PathLike[str] | None = None,
         identity: Identity | None = None,
+        token_after: str | None = None,
         patience: float = PATIENCE,
     ) -> None:
         """Begin, or stand where the journal says.
@@ -52,19 +54,17 @@ class RestoreWizard:
             journal: Where every step is written; beside it the current state is saved.
             keystore: A copy of a server's keystore folder.
             identity: What opens an archive that is encrypted (age).
+            token_after: The secret of a management token that the archive has, where the client's is gone after it.
             patience: Seconds for the cluster to be itself again.
 
         Raises:
             SnapshotError: ipywidgets is not installed, or the journal was altered.
         """
-        try:
-            import ipywidgets as widgets
-        except ImportError as error:
-            raise SnapshotError("needs the package ipywidgets", "the wizard", "pip install 'snapkit[lab]'") from error
+        widgets = ipywidgets()
         self.plan: Plan | None = None
         self.outcome: Outcome | None = None
         self._client, self._src, self._journal = client, src, Path(journal)
-        self._options: dict[str, Any] = {"keystore": keystore, "identity": identity}
+        self._options: dict[str, Any] = {"keystore": keystore, "identity": identity, "token_after": token_after}
         self._patience = patience
         wide = widgets.Layout(width="max-content")
         self.message = widgets.HTML()
@@ -83,8 +83,9 @@ class RestoreWizard:
         self.go_on_button.on_click(lambda _: self._do(self._go_on))
         self.back_button.on_click(lambda _: self._do(self._roll_back))
         self.confirm.observe(lambda _: self._unlock(), "value")
-        self._box = widgets.VBox(
+        self.widget = widgets.VBox(
             [
+                widgets.HTML(live()),
                 self.message,
                 self.plan_button,
                 self.plan_view,
@@ -206,6 +207,5 @@ class RestoreWizard:
         parts = [self.message.value, self.plan_view.value, self.outcome_view.value]
         return "".join(f"<div>{part}</div>" for part in parts if part)
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
-        bundle: dict[str, Any] = dict(self._box._repr_mimebundle_(**kwargs))
-        return bundle | {"text/html": self.to_html(), "text/plain": f"<RestoreWizard {self.stage}>"}
+    def __repr__(self) -> str:
+        return f"<RestoreWizard {self.stage}>"

@@ -122,10 +122,14 @@ def test_one_that_was_interrupted_goes_on(
     assert read(tmp_path / "restore.journal")[-1].step == "end"
 
 
-def test_without_a_kernel_it_is_a_page(cluster: ServedCluster, tmp_path: Path) -> None:
+def test_without_a_kernel_it_is_a_page(cluster: ServedCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     steps = wizard(cluster, tmp_path)
     steps.plan_button.click()
-    bundle = steps._repr_mimebundle_()
-    assert "application/vnd.jupyter.widget-view+json" in bundle
-    assert "Restore plan" in bundle["text/html"]
-    assert cluster.token not in bundle["text/html"]
+    shown: list[dict[str, Any]] = []
+    monkeypatch.setattr("IPython.display.display", lambda bundle, raw: shown.append(bundle))
+    steps._ipython_display_()
+    static, live = shown
+    assert "application/vnd.jupyter.widget-view+json" in live
+    assert "Restore plan" in static["text/html"]
+    assert static["text/plain"] == "<RestoreWizard planned>"
+    assert cluster.token not in static["text/html"]
