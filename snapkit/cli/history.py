@@ -185,6 +185,9 @@ def growth(
     catalog = catalog_of(sources, store, workers, dask, identity, level="counts")
     with progress_bar("Extracting records"):
         grown = catalog.growth(by, measure="Bytes" if measure == "bytes" else "Count", cluster=cluster)
+    for entry in catalog.entries():
+        if not entry.tables and entry.verdict != "unread":
+            print(f"snapkit: note: left out: {one_line(entry.error)}", file=sys.stderr)
     grown = grown.iloc[:, :top]
     if output is not None:
         from snapkit.jupyter.charts import growth_chart

@@ -496,10 +496,12 @@ def one_cluster(archives: Iterable[Archive], cluster: str | None) -> list[Archiv
     """The dated archives of one cluster, by time.
 
     Raises:
-        SnapshotError: There are several clusters and none is named, or there is none of that name.
+        SnapshotError: There are several clusters and none is named, or there is none of that name, or no archive.
     """
     dated = [archive for archive in in_order(archives) if archive.created is not None]
     clusters = list(dict.fromkeys(archive.cluster for archive in dated))
+    if not dated:
+        raise SnapshotError("there is none that can be read", "the archives", "see Catalog.archives for why")
     if cluster is None and len(clusters) > 1:
         advice = f"name one by cluster=: {', '.join(clusters[:5])}"
         raise SnapshotError(f"are of {len(clusters)} clusters", "the archives", advice)

@@ -500,6 +500,10 @@ def test_growth_is_of_one_cluster(tmp_path: Path) -> None:
     assert len(catalog.growth(cluster=HERE[:8])) == 2
     with pytest.raises(SnapshotError, match="no such cluster"):
         catalog.growth(cluster="9")
+    (tmp_path / "none").mkdir()
+    written(tmp_path / "none", "0.snap", b"no archive")
+    with pytest.raises(SnapshotError, match="none that can be read"):
+        Catalog(str(tmp_path / "none"), level="counts").growth()
     with pytest.raises(SnapshotError, match="by table or job"):
         catalog.growth("namespace")  # type: ignore[arg-type]
 
