@@ -96,7 +96,7 @@ def report(figures: dict[str, tuple[float, float]], size: int, rounds: int) -> s
             f"An archive of {size / 1e6:.0f} MB of state, made by `bench/grow.py` from Friday's. Medians of {rounds}",
             "rounds, taking turns; seconds of the processor. Memory is what the process had at most: the old and the",
             "new state lie in unnamed files that are mapped, and their pages are counted while they are in use.",
-            "Aim of the whole: 12 times inflating, which opening and writing alone take.",
+            "Aim of the whole: 12 times inflating, of which opening and writing alone take most.",
             "",
             "| what | seconds | of inflating | peak memory of the process |",
             "| --- | --- | --- | --- |",
