@@ -13,14 +13,6 @@ const STEPS = [
   ...[1, 2, 7, 14, 30, 91, 182, 365, 730, 1826, 3652].map((d) => d * 86400 * SECOND),
 ];
 
-function element(name, className, parent, attributes = {}) {
-  const node = document.createElement(name);
-  if (className) node.className = className;
-  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
-  parent?.append(node);
-  return node;
-}
-
 function drawn(name, className, parent, attributes = {}) {
   const node = document.createElementNS("http://www.w3.org/2000/svg", name);
   if (className) node.setAttribute("class", className);
@@ -29,10 +21,8 @@ function drawn(name, className, parent, attributes = {}) {
   return node;
 }
 
-const number = (n) => n.toLocaleString("en-US");
 const iso = (moment) => new Date(moment).toISOString();
 const utc = (moment) => iso(moment).replace("T", " ").replace("Z", " UTC");
-const local = (moment) => `${new Date(moment).toLocaleString(undefined, { timeZoneName: "short" })} (local time)`;
 const both = (moment) => `${utc(moment)}\n${local(moment)}`;
 
 function span(ms) {
@@ -50,7 +40,8 @@ function tick(moment, step) {
 }
 
 function render({ model, el }) {
-  const root = element("div", "snapkit-events", el, { "data-lm-suppress-shortcuts": "true" });
+  const root = element("div", "snapkit-events", el);
+  const keys = guard(root);
   const bar = element("div", "snapkit-bar", root);
   const button = (text, title, act) => {
     const node = element("button", "", bar, { type: "button", title });
@@ -285,6 +276,7 @@ function render({ model, el }) {
   resized.observe(picture);
   model.send({ ask: "view" });
   return () => {
+    keys();
     resized.disconnect();
     model.off("msg:custom", hear);
   };

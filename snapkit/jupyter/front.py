@@ -20,8 +20,10 @@ def _kind(name: str) -> Any:
     except ImportError as error:
         raise SnapshotError("needs the package anywidget", "a widget", "pip install 'snapkit[lab]'") from error
     here = Path(__file__).parent
-    script = (here / f"{name}.js").read_text(encoding="utf-8")
-    style = "\n".join((here / f"{each}.css").read_text(encoding="utf-8") for each in ("front", name))
+    script, style = (
+        "\n".join((here / f"{each}.{kind}").read_text(encoding="utf-8") for each in ("front", name))
+        for kind in ("js", "css")
+    )
     return type(f"Snapkit{name.title()}", (anywidget.AnyWidget,), {"_esm": script, "_css": style})
 
 

@@ -8,30 +8,11 @@ const ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 let made = 0;
 
-function element(name, className, parent, attributes = {}) {
-  const node = document.createElement(name);
-  if (className) node.className = className;
-  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
-  parent?.append(node);
-  return node;
-}
-
-const number = (n) => n.toLocaleString("en-US");
-
-// Single keys are ours, and none of Lab's commands; what goes with Control, Command or Alt (save!) stays Lab's.
-function guard(root) {
-  const look = (event) =>
-    root.toggleAttribute("data-lm-suppress-shortcuts", !(event.ctrlKey || event.metaKey || event.altKey));
-  window.addEventListener("keydown", look, true); // ahead of Lab, that listens to the document
-  return () => window.removeEventListener("keydown", look, true);
-}
-
 function hint(cell) {
   if (typeof cell === "string") return cell;
   const [, moment, full] = cell;
   if (moment === null) return full;
-  const local = new Date(moment).toLocaleString(undefined, { timeZoneName: "short" });
-  return `${full}\n${local} (local time)`;
+  return `${full}\n${local(moment)}`;
 }
 
 const text = (cell) => (typeof cell === "string" ? cell : cell[0]);

@@ -1,25 +1,8 @@
 // One record, drawn as it unfolds. Text goes into the page as text, never as HTML.
 
-function element(name, className, parent, attributes = {}) {
-  const node = document.createElement(name);
-  if (className) node.className = className;
-  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
-  parent?.append(node);
-  return node;
-}
-
-// Single keys are ours, and none of Lab's commands; what goes with Control, Command or Alt (save!) stays Lab's.
-function guard(root) {
-  const look = (event) =>
-    root.toggleAttribute("data-lm-suppress-shortcuts", !(event.ctrlKey || event.metaKey || event.altKey));
-  window.addEventListener("keydown", look, true); // ahead of Lab, that listens to the document
-  return () => window.removeEventListener("keydown", look, true);
-}
-
 function hint(node) {
   if (node.moment === undefined) return node.hint ?? "";
-  const local = new Date(node.moment).toLocaleString(undefined, { timeZoneName: "short" });
-  return `${node.hint}\n${local} (local time)`;
+  return `${node.hint}\n${local(node.moment)}`;
 }
 
 function render({ model, el }) {

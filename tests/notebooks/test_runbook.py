@@ -32,6 +32,7 @@ def test_the_runbook_runs_against_a_cluster_by_its_address(tmp_path: Path, monke
                 "address": cluster.address,
                 "archive": str(path_of("v2.0.5/thursday")),
                 "work": str(tmp_path),
+                "patience": 0.5,
             },
             cwd=str(RUNBOOK.parent),
             kernel_name="python3",
