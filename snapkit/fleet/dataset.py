@@ -103,7 +103,7 @@ def in_order(archives: Iterable[Archive]) -> list[Archive]:
 class _Task:
     place: Place
     tables: tuple[str, ...]
-    known: Mapping[str, bytes]  # hashes of records that need not be decoded, by table
+    known: Mapping[str, bytes] = field(repr=False)  # hashes of records that need not be decoded, by table
 
 
 @dataclass(slots=True)

@@ -31,7 +31,8 @@ class Questions(ABC):
 
     Records are kept in the folder `dataset` of the store (without a store: in a temporary folder, as long as the
     catalog lives), each distinct record once and with its secrets masked; an archive is read again only for a table
-    that was not extracted from it. Archives that can't be read are left out: `extract()` tells which.
+    that was not extracted from it. Archives that can't be read are left out: `extract()` tells which. Questions are
+    about the archives that the catalog lists now; what was extracted of others stays in the store and is not asked.
     """
 
     store: Path | None
