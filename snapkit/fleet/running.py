@@ -133,17 +133,23 @@ def _client_of(address: str) -> Client:
         raise SnapshotError(what, f"the Dask cluster {address}", "check its address, and that it runs") from error
 
 
+#: No pages, and no more looking at itself than it must: by default that takes a tenth of the time that work takes.
+_QUIET: dict[str, Any] = {
+    "distributed.scheduler.http.routes": [],
+    "distributed.worker.http.routes": [],
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.interval": "1s",
+    "distributed.admin.system-monitor.interval": "10s",
+}
+
+
 def _local_cluster(workers: int) -> AbstractContextManager[LocalCluster]:
     """Processes on loopback that take nothing from anybody else: TLS by certificates that are gone with them."""
     import dask
     import distributed
 
-    quiet: dict[str, list[str]] = {
-        "distributed.scheduler.http.routes": [],
-        "distributed.worker.http.routes": [],
-    }  # no pages
     try:
-        with dask.config.set(quiet):
+        with dask.config.set(_QUIET):
             return distributed.LocalCluster(
                 n_workers=workers,
                 threads_per_worker=1,
