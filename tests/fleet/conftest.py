@@ -53,7 +53,7 @@ class Storage(NamedTuple):
 @pytest.fixture(scope="session")
 def _s3() -> Iterator[Storage]:
     pytest.importorskip("s3fs")
-    import boto3
+    import boto3  # type: ignore[import-untyped]
     from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
