@@ -6,8 +6,6 @@ const PAGE = 100; // rows that are asked for at once; as many come with a new vi
 
 const ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
-let made = 0;
-
 function hint(cell) {
   if (typeof cell === "string") return cell;
   const [, moment, full] = cell;
@@ -18,7 +16,8 @@ function hint(cell) {
 const text = (cell) => (typeof cell === "string" ? cell : cell[0]);
 
 function render({ model, el }) {
-  const id = `snapkit-grid-${(made += 1)}`;
+  // Each widget has this script for itself: a count of widgets would be 1 in all of them.
+  const id = `snapkit-grid-${Math.random().toString(36).slice(2)}`;
   const root = element("div", "snapkit-grid", el);
   const keys = guard(root);
   const bar = element("div", "snapkit-bar", root);

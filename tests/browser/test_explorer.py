@@ -35,8 +35,12 @@ def test_a_person_clicks_through_a_snapshot(lab: Lab, browser) -> None:
         scrolled = cell.locator(".snapkit-rows").get_by_role("grid")
         for theme in THEMES:
             use_theme(page, theme)
-            scrolled.evaluate("grid => grid.scrollLeft = 120")
-            assert scrolled.get_by_role("gridcell").first.bounding_box()["x"] == scrolled.bounding_box()["x"] + 1
+            left = """grid => {
+                grid.scrollLeft = 120;
+                const cell = grid.querySelector("[role=gridcell]");
+                return cell.getBoundingClientRect().x - grid.getBoundingClientRect().x;
+            }"""
+            assert scrolled.evaluate(left) == 1  # at once: what is scrolled is drawn anew
             scrolled.evaluate("grid => grid.scrollLeft = 0")
             cell.evaluate("cell => cell.scrollIntoView({block: 'start'})")
             page.wait_for_timeout(200)
@@ -63,6 +67,11 @@ def by_keyboard(page, cell) -> None:
     expect(rows.get_by_role("status")).to_have_text("4 of 18 rows")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowDown")
+    active = rows.locator(".snapkit-active")
+    expect(active).to_have_count(1)
+    expect(rows.get_by_role("grid")).to_have_attribute("aria-activedescendant", active.get_attribute("id"))
+    ids = page.evaluate("[...document.querySelectorAll('.snapkit-explorer [id]')].map(node => node.id)")
+    assert len(ids) == len(set(ids)), "of two tables"
     page.keyboard.press("Enter")
     expect(record.get_by_role("heading")).to_contain_text("allocs")
     press_until(page, record.locator("summary").filter(has_text="TaskStates"))
