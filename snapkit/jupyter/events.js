@@ -157,7 +157,12 @@ function render({ model, el }) {
     const step = STEPS.find((s) => (to - from) / s <= fits) ?? STEPS.at(-1);
     for (let at = Math.ceil(from / step) * step; at <= to; at += step) {
       drawn("line", "snapkit-line", svg, { x1: x(at), x2: x(at), y1: 0, y2: height + 4 });
-      const text = drawn("text", "", svg, { x: x(at), y: height + 16, "text-anchor": "middle" });
+      const end = x(at) > width() - 40; // its text would be cut off in the middle
+      const text = drawn("text", "", svg, {
+        x: end ? width() - 2 : x(at),
+        y: height + 16,
+        "text-anchor": end ? "end" : "middle",
+      });
       text.textContent = tick(at, step);
       drawn("title", "", text).textContent = both(at);
     }

@@ -22,11 +22,13 @@ COLUMNS = ("Time", "TimeEarliest", "TimeLatest", "Kind", "Table", "Key", "Namesp
 STEPS = 300  # parts of the view that are told apart
 MOST = 3_000  # marks in one message
 TOLD = 500  # marks up to which each single one tells its event
-NARROWEST = 1_000_000  # nanoseconds across the view
+NARROWEST = 1_000  # microseconds across the view
+LONGEST = 2_000  # characters of what is told of one event
 BARS = " \N{LOWER ONE EIGHTH BLOCK}\N{LOWER ONE QUARTER BLOCK}\N{LOWER THREE EIGHTHS BLOCK}\N{LOWER HALF BLOCK}"
 BARS += "\N{LOWER FIVE EIGHTHS BLOCK}\N{LOWER THREE QUARTERS BLOCK}\N{LOWER SEVEN EIGHTHS BLOCK}\N{FULL BLOCK}"
 
-Moments = npt.NDArray[np.int64]  # Unix nanoseconds
+#: Unix microseconds. In nanoseconds, the time from one end of what 64 bits hold to the other has no room in 64 bits.
+Moments = npt.NDArray[np.int64]
 Choice = npt.NDArray[np.bool_]
 
 
@@ -84,17 +86,18 @@ class TimelineBrowser(Browser):
         time, first, last = (nanoseconds(events[name]) for name in ("Time", "TimeEarliest", "TimeLatest"))
         self._exact = time != NAT
         ends = np.concatenate([first[first != NAT], last[last != NAT]])
-        self._span = (int(ends.min()), int(ends.max())) if len(ends) else (0, 0)
+        begin, end = (int(ends.min()), int(ends.max())) if len(ends) else (0, 0)
+        self._span = (begin // 1000, end // 1000)
         # What nothing bounds on a side reaches to the end of the picture there.
-        self._first: Moments = np.where(self._exact, time, np.where(first == NAT, self._span[0], first))
-        self._last: Moments = np.where(self._exact, time, np.where(last == NAT, self._span[1], last))
+        self._first: Moments = np.where(self._exact, time, np.where(first == NAT, begin, first)) // 1000
+        self._last: Moments = np.where(self._exact, time, np.where(last == NAT, end, last)) // 1000
 
     # -- what is in view
 
     @property
     def view(self) -> tuple[pd.Timestamp, pd.Timestamp]:
         """From when to when the picture shows, UTC. `zoom()` changes it."""
-        first, last = (pd.Timestamp(moment, tz="UTC") for moment in self._view)
+        first, last = (pd.Timestamp(moment, unit="us", tz="UTC") for moment in self._view)
         return first, last
 
     @property
@@ -161,10 +164,10 @@ class TimelineBrowser(Browser):
         self.picture.send(
             {
                 "tell": "view",
-                "from": begin / 1e6,
-                "to": end / 1e6,
-                "first": self._whole[0] / 1e6,
-                "last": self._whole[1] / 1e6,
+                "from": begin / 1e3,
+                "to": end / 1e3,
+                "first": self._whole[0] / 1e3,
+                "last": self._whole[1] / 1e3,
                 "lanes": [[self._lanes[lane], int(counts[lane])] for lane in present],
                 "marks": marks,
                 "count": len(self._left),
@@ -199,7 +202,7 @@ class TimelineBrowser(Browser):
         texts = self._events["Message"].iloc[marks["at"]].where(told.to_numpy(), "")
         columns = [marks[name].tolist() for name in ("lane", "exact", "first", "last", "n", "at")]
         return [
-            [lane, exact, first / 1e6, last / 1e6, n, at, plain(str(text))[:160]]
+            [lane, exact, first / 1e3, last / 1e3, n, at, plain(str(text)[:160])]
             for lane, exact, first, last, n, at, text in zip(*columns, texts, strict=True)
         ]
 
@@ -212,11 +215,11 @@ class TimelineBrowser(Browser):
         return {
             "lane": rows.get(int(self._lane[self._selected])),
             "exact": bool(self._exact[self._selected]),
-            "first": float(self._first[self._selected]) / 1e6,
-            "last": float(self._last[self._selected]) / 1e6,
+            "first": float(self._first[self._selected]) / 1e3,
+            "last": float(self._last[self._selected]) / 1e3,
             "kind": str(event["Kind"]),
-            "text": plain(str(event["Message"])),
-            "facts": [[name, plain(value)] for name, value in shown],
+            "text": plain(str(event["Message"])[:LONGEST]),
+            "facts": [[name, plain(value[:LONGEST])] for name, value in shown],
         }
 
     def _hear(self, _: Any, message: dict[str, Any], __: Any) -> None:
@@ -224,7 +227,7 @@ class TimelineBrowser(Browser):
             case {"ask": "view"}:
                 self._tell()
             case {"ask": "zoom", "from": int() | float() as begin, "to": int() | float() as end}:
-                self._zoom(int(begin * 1e6), int(end * 1e6))
+                self._zoom(int(begin * 1e3), int(end * 1e3))
             case {"ask": "choose", "position": int(position)} if 0 <= position < len(self._events):
                 self.select(position)
 
@@ -270,11 +273,11 @@ def _moment(moment: Any, otherwise: int) -> int:
     if moment is None:
         return otherwise
     stamp = pd.Timestamp(moment)
-    return int((stamp.tz_localize("UTC") if stamp.tzinfo is None else stamp).as_unit("ns").value)
+    return int((stamp.tz_localize("UTC") if stamp.tzinfo is None else stamp).as_unit("ns").value // 1000)
 
 
 def _text(moment: int) -> str:
-    return f"{pd.Timestamp(moment, tz='UTC'):%Y-%m-%d %H:%M:%S}"
+    return f"{pd.Timestamp(moment, unit='us', tz='UTC'):%Y-%m-%d %H:%M:%S}"
 
 
 def _line(counts: npt.NDArray[np.int64]) -> str:

@@ -160,6 +160,20 @@ def test_many_events_are_few_marks() -> None:
     assert len(browser.to_html()) < 1_500
 
 
+@pytest.mark.parametrize("ends", [("1970", "2026"), ("1677-09-22", "2262-04-11"), (pd.Timestamp.min, pd.Timestamp.max)])
+def test_times_may_be_as_far_apart_as_times_can_be(ends: tuple[Any, Any]) -> None:
+    moments = pd.DatetimeIndex(ends, tz="UTC").as_unit("ns")
+    found = events(known(0), known(0))
+    for name in COLUMNS[:3]:
+        found[name] = moments
+    browser = TimelineBrowser(found)
+    [first, last] = told(browser)["marks"]
+    assert [first[2], last[2]] == pytest.approx([moment.timestamp() * 1000 for moment in moments])
+    assert f">\N{FULL BLOCK}{' ' * 38}\N{FULL BLOCK}<" in browser.to_html()
+    assert browser.view[0] < moments[0]
+    assert moments[1] < browser.view[1]
+
+
 def test_a_real_week() -> None:
     week = [path_of(f"v2.0.5/{day}") for day in ("monday", "tuesday", "wednesday")]
     found = snapkit.timeline(*week)
