@@ -9,7 +9,7 @@ import pandas as pd
 
 from snapkit.jupyter.browser import Browser, ipywidgets
 from snapkit.jupyter.grid import Grid
-from snapkit.state.page import AMBER, BLUE, GREEN, RED, escaped, label, plain, table
+from snapkit.state.page import AMBER, BLUE, GREEN, RED, brief, escaped, label, plain, table
 
 if TYPE_CHECKING:
     from snapkit.state.compare import Changes
@@ -19,6 +19,7 @@ SIGNS = {"added": "+", "removed": "\N{MINUS SIGN}", "changed": "~", "moved": "~"
 COLOURS = {"added": GREEN, "removed": RED, "changed": AMBER, "moved": BLUE}
 WIDE = 2_000  # characters of a value
 LONG = 100_000  # characters of a record or a diff
+FIELDS = 500  # of an object
 SHOWN = 12  # objects where there is no kernel
 MONO = "font-family:var(--jp-code-font-family,monospace);font-size:var(--jp-code-font-size,13px);overflow-wrap:anywhere"
 
@@ -116,7 +117,7 @@ class ChangesBrowser(Browser):
         objects = self._changes.objects
         shown = objects[["Change", "Table", "Key", "Name"]].head(SHOWN).astype("object")
         rows = [
-            [_word(change), label(name), escaped("/".join(map(str, key))), escaped(called)]
+            [_word(change), label(name), escaped(brief("/".join(map(str, key)))), escaped(brief(called))]
             for change, name, key, called in shown.itertuples(index=False)
         ]
         more = f"<p>and {len(objects) - SHOWN:,} more</p>" if len(objects) > SHOWN else ""
@@ -149,7 +150,7 @@ def _word(change: str) -> str:
 def detail(changes: Changes, name: str, key: tuple[Any, ...]) -> str:
     """What changed of one object, as HTML: what was meant first, then what has only grown older, folded away."""
     rows = changes.told(name, *key)
-    title = f"<p><b>{escaped(name)} {escaped('/'.join(map(str, key)))}</b>"
+    title = f"<p><b>{escaped(name)} {escaped(brief('/'.join(map(str, key))))}</b>"
     first = rows.iloc[0] if len(rows) else None
     if first is not None and not first["Path"]:
         record = first["After"] if first["Change"] == "added" else first["Before"]
@@ -165,8 +166,10 @@ def detail(changes: Changes, name: str, key: tuple[Any, ...]) -> str:
 
 
 def _fields(rows: pd.DataFrame) -> str:
-    cells = [[_word(_kind(row)), _mono(row["Path"]), _values(row)] for row in rows.to_dict("records")]
-    return table(cells, ("Change", "Field", "Before \N{RIGHTWARDS ARROW} after")) if cells else ""
+    shown = rows.head(FIELDS).to_dict("records")
+    cells = [[_word(_kind(row)), _mono(brief(row["Path"])), _values(row)] for row in shown]
+    more = f"<p>and {len(rows) - FIELDS:,} more: told() has all</p>" if len(rows) > FIELDS else ""
+    return table(cells, ("Change", "Field", "Before \N{RIGHTWARDS ARROW} after")) + more if cells else ""
 
 
 def _kind(row: dict[Any, Any]) -> str:

@@ -16,7 +16,7 @@ from snapkit.jupyter.grid import Column, Grid, shown, size, word
 from snapkit.jupyter.grid import columns as columns_of
 from snapkit.jupyter.links import Link, Related, link, related
 from snapkit.jupyter.tree import Tree
-from snapkit.state.page import RED, escaped, plain, table
+from snapkit.state.page import RED, brief, escaped, plain, table
 
 if TYPE_CHECKING:
     from snapkit.state.snapshot import Snapshot
@@ -280,7 +280,9 @@ class SnapshotBrowser(Browser):
         try:
             step()
         except SnapshotError as error:
-            self._say(str(error), RED)
+            self._say(brief(str(error)), RED)
+        except KeyboardInterrupt:  # of the stop button, while a button of ours reads
+            self._say("Interrupted.", RED)
         self.title.value = self._title(self._steps[self._step])
         self.back_button.disabled = self._step == 0
         self.forward_button.disabled = self._step == len(self._steps) - 1

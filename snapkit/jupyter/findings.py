@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from snapkit.jupyter.browser import Browser, ipywidgets, live
-from snapkit.state.page import escaped, label, plain, table
+from snapkit.state.page import brief, escaped, label, plain, table
 from snapkit.state.report import COLOURS, SEVERITIES, Finding, Report, Severity, verdict_html
 
 MEANINGS: dict[Severity, str] = {
@@ -14,6 +14,7 @@ MEANINGS: dict[Severity, str] = {
     "note": "good to know",
 }
 SHOWN = 12  # findings of a severity where there is no kernel
+LONG = 2_000  # characters of a text
 
 
 class ReportBrowser(Browser):
@@ -100,9 +101,9 @@ def _groups(found: Sequence[Finding], most: int | None) -> str:
 
 def _finding(finding: Finding) -> str:
     rows = [("where", finding.place), ("what to do", finding.advice), ("check", finding.check)]
-    cells = [[label(name), escaped(value)] for name, value in rows if value]
+    cells = [[label(name), escaped(brief(value, LONG))] for name, value in rows if value]
     return (
-        f'<details style="overflow-wrap:anywhere"><summary>{escaped(finding.message)} <small>{escaped(finding.place)}'
-        "</small></summary>"
+        f'<details style="overflow-wrap:anywhere"><summary>{escaped(brief(finding.message))} '
+        f"<small>{escaped(brief(finding.place))}</small></summary>"
         f'<div style="margin-left:1em">{table(cells)}</div></details>'
     )

@@ -312,11 +312,13 @@ class Column:
             return f"{value:,}"
         if self._share:
             return f"{value:.1%}", None, f"{value:.6g}"
-        text = shown(value)
-        if len(text) <= WIDEST:
+        # Of a text that is megabytes, no more is looked at than is shown.
+        text, count = (plain(value[:LONGEST]), len(value)) if isinstance(value, str) else (shown(value), 0)
+        count = max(len(text), count)
+        if count <= WIDEST:
             return text
-        told = f"… ({len(text):,} characters)"
-        return text[:WIDEST] + told, None, text[:LONGEST] + (told if len(text) > LONGEST else "")
+        told = f"… ({count:,} characters)"
+        return text[:WIDEST] + told, None, text[:LONGEST] + (told if count > LONGEST else "")
 
     # -- filtered
 

@@ -17,7 +17,7 @@ from snapkit.format.values import go_duration
 from snapkit.jupyter.front import front
 from snapkit.jupyter.grid import size
 from snapkit.jupyter.links import Link
-from snapkit.state.page import plain
+from snapkit.state.page import brief, plain
 
 LONGEST = 4_000  # characters of one value
 MOST = 500  # entries of one list or map
@@ -74,7 +74,7 @@ class Tree:
         branches = Branches(follow, reveal)
         nodes = branches.of(value, kind)
         self._links = branches.links
-        self._shown = {"title": plain(title), "table": plain(table), "related": list(related), "nodes": nodes}
+        self._shown = {"title": plain(brief(title)), "table": plain(table), "related": list(related), "nodes": nodes}
         self._tell()
 
     def close(self) -> None:
@@ -161,7 +161,7 @@ class Branches:
         struct: str = "",
         field: Field | None = None,
     ) -> Node:
-        node: Node = {"name": plain(name)}
+        node: Node = {"name": plain(brief(name))}
         own = field.name if field is not None else name
         if isinstance(value, list) and struct and all(isinstance(each, str) for each in value):
             nodes = [
@@ -177,7 +177,7 @@ class Branches:
         found = self._follow(struct, field, value, namespace)
         if found is not None:
             node["link"] = len(self.links)
-            node["hint"] = plain(f"open {'/'.join(found.key)} of {found.table}")
+            node["hint"] = plain(f"open {brief('/'.join(found.key))} of {found.table}")
             self.links.append(found)
         return node
 
@@ -197,13 +197,13 @@ def _told(value: Any) -> str:
         return "none"
     if isinstance(value, list):
         if all(isinstance(each, str | int | float) for each in value):
-            few = ", ".join(plain(str(each)) for each in value[:4])
+            few = ", ".join(plain(brief(str(each))) for each in value[:4])
             return f"{few[:80]}{', …' if len(value) > 4 or len(few) > 80 else ''}"
         return f"{len(value):,} entries" if len(value) > 1 else "1 entry"
     for name in ("Name", "ID", "Path", "Type"):
         if isinstance(value.get(name), str) and value[name]:
-            return plain(value[name])[:80]
-    names = ", ".join(plain(str(name)) for name in list(value)[:4])
+            return plain(value[name][:80])
+    names = ", ".join(plain(brief(str(name))) for name in list(value)[:4])
     return f"{names[:80]}{', …' if len(value) > 4 or len(names) > 80 else ''}"
 
 
@@ -242,7 +242,7 @@ def _text(value: str, reveal: bool) -> Node:
         return {"text": '""'}
     told = f"… ({len(value):,} characters)" if len(value) > LONGEST else ""
     if not reveal and value.startswith("masked:"):
-        return {"text": plain(value), "hint": "a secret: browse(snapshot, reveal=True) shows it"}
+        return {"text": plain(value[:LONGEST]), "hint": "a secret: browse(snapshot, reveal=True) shows it"}
     if "\n" in value.strip():
         lines = value[:LONGEST].split("\n")
         block = "\n".join(plain(line.replace("\t", "    ")) for line in lines)

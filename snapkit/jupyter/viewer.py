@@ -21,7 +21,7 @@ from snapkit.files import atomic
 from snapkit.format import age
 from snapkit.format.archive import BLOCK, DEFAULT_LIMITS, Limits, Progress
 from snapkit.format.schema import record_type, type_name
-from snapkit.state.page import AMBER, GREEN, RED, escaped, label, plain, table
+from snapkit.state.page import AMBER, GREEN, RED, brief, escaped, label, plain, table
 from snapkit.state.report import Report
 from snapkit.state.verify import verify
 from snapkit.state.verify.subject import Subject
@@ -114,7 +114,7 @@ def _contents(found: Subject) -> Iterator[str]:
     facts = [
         ["Taken", _time(found.created) if found.created is not None else "unknown"],
         ["Raft", escaped(f"index {meta.get('Index', 'unknown')}, term {meta.get('Term', 'unknown')}")],
-        ["Servers", escaped(", ".join(str(server.get("Address")) for server in servers) or "unknown")],
+        ["Servers", escaped(brief(", ".join(str(server.get("Address")) for server in servers)) or "unknown")],
     ]
     if found.framed is None:
         yield table(facts)

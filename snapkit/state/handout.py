@@ -26,7 +26,7 @@ from snapkit.format.salvage.source import Held
 from snapkit.state import who
 from snapkit.state.acl import ANONYMOUS
 from snapkit.state.compare import compare
-from snapkit.state.page import BLUE, GREEN, RED, label, page, plain
+from snapkit.state.page import BLUE, GREEN, RED, brief, label, page, plain
 from snapkit.state.page import escaped as one_line
 from snapkit.state.picture import timeline_svg
 from snapkit.state.report import COLOURS, Report
@@ -39,7 +39,6 @@ from snapkit.version import __version__
 
 ROWS = 200  # of each table
 FIELDS = 20  # of an object that changed; lines of a text's diff
-WIDE = 500  # characters of a text
 LARGEST = 25  # groups, of what takes most bytes
 
 #: What whoever holds a stolen token would want: the capability, its scope, and what to call it.
@@ -266,7 +265,7 @@ class _Writer:
 
     def handout(self) -> Handout:
         names = [side.name for side in self._sides]
-        title = f"Nomad snapshot{'s' if len(names) > 1 else ''} {' and '.join(map(_brief, names))}"
+        title = f"Nomad snapshot{'s' if len(names) > 1 else ''} {' and '.join(map(brief, names))}"
         opened = [side.snapshot for side in self._sides if side.snapshot is not None]
         self._add("verdict", "Is it whole, and will it restore?", self._verdicts)
         self._add("about", "What it is", self._about)
@@ -607,11 +606,7 @@ def _share(share: float) -> str:
 
 def escaped(text: Any) -> str:
     """One line of text as HTML, of what is very long its beginning."""
-    return one_line(_brief(str(text)))
-
-
-def _brief(text: str) -> str:
-    return text if len(text) <= WIDE else f"{text[: WIDE - 1]}…"
+    return one_line(brief(str(text)))
 
 
 def _known(value: int | None) -> str:

@@ -20,6 +20,11 @@ def plain(text: str) -> str:
     return "".join(c if c.isprintable() else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
+def brief(text: str, most: int = 500) -> str:
+    """Of a text that is very long, its beginning."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 def escaped(text: str) -> str:
     """One line of text as HTML."""
     return html.escape(plain(text))

@@ -130,3 +130,18 @@ def test_of_no_changes_it_says_so() -> None:
     browser = ChangesBrowser(snapkit.compare(path_of("v2.0.5/monday"), path_of("v2.0.5/monday")))
     assert "no differences" in browser.to_html()
     assert len(browser.grid.frame) == 0
+
+
+def test_what_is_shown_of_an_object_is_bounded() -> None:
+    def job(value: str) -> bytes:
+        meta = {f"k{i}{'x' * 1000}": value for i in range(1000)}
+        record = forge.record(1, {"Namespace": "default", "ID": "n" * 100_000, "ModifyIndex": 5, "Meta": meta})
+        return forge.archive(forge.state(record))
+
+    limits = snapkit.Limits(ratio=1e6)
+    with snapkit.open(job("a"), limits=limits) as one, snapkit.open(job("b"), limits=limits) as other:
+        browser = ChangesBrowser(snapkit.compare(one, other))
+        browser._open(0)
+        assert "and 500 more: told() has all" in browser.detail.value
+        assert len(browser.detail.value) < 1_000_000
+        assert len(browser.to_html()) < 5_000

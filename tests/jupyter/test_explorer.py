@@ -383,6 +383,36 @@ def test_a_record_is_bounded_however_it_grows() -> None:
     assert Branches(none, False).of("bare", ANY) == [{"name": "", "text": "bare"}]
 
 
+def test_of_very_long_names_and_values_there_is_the_beginning(open_: Open) -> None:
+    long = "x" * 100_000
+    job = {
+        "Namespace": "default",
+        "ID": long,
+        "Meta": {long: long},
+        "Datacenters": [long],
+        "TaskGroups": [{"Name": long}],
+    }
+    data = forge.archive(forge.state(forge.record(1, job)))
+    browser = SnapshotBrowser(open_(data, limits=snapkit.Limits(ratio=1e6)))
+    choose(browser, ID=long)
+    assert len(str(browser.tree._shown)) < 20_000
+
+
+def test_the_stop_button_ends_what_a_button_began(friday: SnapshotBrowser, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    here = friday.place
+    with monkeypatch.context() as patch:
+        patch.setattr(friday._snapshot, "table", stop, raising=False)
+        friday.show("nodes")
+    assert "Interrupted" in friday.message.value
+    assert "Reading" not in friday.title.value
+    assert friday.place == here
+    friday.show("nodes")
+    assert friday.place.table == "nodes"
+
+
 def test_times_and_durations_of_any_size() -> None:
     kind = Type("struct", struct="Evaluation")
     values = {

@@ -69,3 +69,10 @@ def test_what_an_archive_holds_is_text() -> None:
         assert "\u202e" not in shown
         assert "<script" not in shown or shown == repr(browser)
     assert "and 18 more" in browser.to_html()
+
+
+def test_of_very_long_texts_there_is_the_beginning() -> None:
+    long = "x" * 1_000_000
+    browser = ReportBrowser(Report("s.snap", (Finding(long, "error", long, long, long),)))
+    assert len(browser.to_html()) == len(browser.view.value) + len(browser.to_html().partition("<details open>")[0])
+    assert len(browser.view.value) < 10_000

@@ -82,6 +82,20 @@ def test_hints_tell_the_rest() -> None:
     assert long[0][2] == "x" * LONGEST + "… (5,000 characters)"
 
 
+def test_of_a_very_long_text_no_more_is_looked_at_than_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[int] = []
+
+    def plain(text: str) -> str:
+        looked.append(len(text))
+        return text
+
+    monkeypatch.setattr("snapkit.jupyter.grid.plain", plain)
+    [[cell]] = Grid(pd.DataFrame({"Name": pd.array(["x" * 3_000_000], dtype="str")})).rows(0, 1)
+    told = "… (3,000,000 characters)"
+    assert cell == ("x" * WIDEST + told, None, "x" * LONGEST + told)
+    assert max(looked) <= LONGEST
+
+
 def test_a_filter_is_words_in_any_column_and_any_case() -> None:
     grid = Grid(frame())
     assert left(grid, "") == [0, 1, 2, 3, 4, 5]

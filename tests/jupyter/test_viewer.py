@@ -147,6 +147,14 @@ def test_what_an_archive_holds_or_is_called_is_text(evil: str, tmp_path: Path) -
         assert page.attributes <= plain.attributes
 
 
+def test_of_a_very_long_address_there_is_the_beginning(tmp_path: Path) -> None:
+    server = {"ID": "a", "Address": "x" * 1_000_000, "Suffrage": 0}
+    (tmp_path / "x.snap").write_bytes(
+        forge.archive(forge.LITTLE, forge.meta_json(len(forge.LITTLE), Configuration={"Servers": [server]}))
+    )
+    assert len(summary(tmp_path / "x.snap", "x.snap", limits=snapkit.Limits(ratio=1e6))) < 30_000
+
+
 def test_limits_and_progress_are_passed_on() -> None:
     told: list[tuple[int, int | None]] = []
     assert "archive.limit" in summary(FRIDAY, "x.snap", limits=snapkit.Limits(total=1000))
