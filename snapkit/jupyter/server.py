@@ -65,7 +65,7 @@ class _Handler(APIHandler):
         Raises:
             HTTPError: There is no such file, or it is not to be given out.
         """
-        name = self.get_query_argument("path").strip("/")
+        name = self.get_query_argument("path", strip=False).strip("/")
         manager: Any = self.contents_manager
         if not isinstance(self.contents_manager, FileContentsManager):
             raise web.HTTPError(404, "The files here are not on this server's disk: snapkit can't read them there.")

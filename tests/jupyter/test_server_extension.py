@@ -76,7 +76,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = above / "root"
     (folder / "below" / ".hidden").mkdir(parents=True)
     (folder / "below" / "directory.snap").mkdir()
-    for name in ("outside.snap", "root/friday.snap", "root/below/ž ü#?&.snap", "root/.secret.snap"):
+    for name in ("outside.snap", "root/friday.snap", "root/below/ž ü#?&.snap", "root/.secret.snap", "root/ x .snap "):
         shutil.copyfile(path_of("v2.0.5/friday"), above / name)
     shutil.copyfile(path_of("v2.0.5/friday"), folder / "below" / ".hidden" / "friday.snap")
     shutil.copyfile(path_of("v2.0.5/friday"), folder / "stumble.snap")
@@ -135,7 +135,7 @@ def test_nobody_is_answered_who_is_not_known_or_not_allowed(server: Server, meth
     assert sorted(server.folder.iterdir()) == before
 
 
-SHOWN = ["friday.snap", "/friday.snap", "./friday.snap", "below//ž ü#?&.snap", "link.snap"]
+SHOWN = ["friday.snap", " x .snap ", "/friday.snap", "./friday.snap", "below//ž ü#?&.snap", "link.snap"]
 NOT_SHOWN = [
     *("../outside.snap", "/../outside.snap", "below/../../outside.snap", "%2e%2e/outside.snap", "..\\outside.snap"),
     *("below/../friday.snap", "../root/friday.snap", "//../outside.snap", "./../outside.snap"),
