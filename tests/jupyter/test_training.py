@@ -362,6 +362,7 @@ def test_a_progress_file_that_can_not_be_read_is_set_aside(here: Path, content: 
     [aside] = here.glob("progress-unreadable-*.json")
     assert aside.read_text(errors="surrogateescape") == content
     aside.unlink()
+    assert training.is_copy(here)
     assert training.course().table["Right"].sum() == 1
 
 
@@ -424,6 +425,19 @@ def test_a_reset_of_one_sets_aside_what_was_done(tmp_path: Path, monkeypatch: py
     again = training.reset_training(tmp_path, 2)
     assert again.place != done.place
     assert (done.place / notebook.name).read_text() == "my work"
+
+
+def test_a_reset_goes_without_a_progress_file_that_can_be_read(tmp_path: Path) -> None:
+    training.prepare_training(tmp_path)
+    (tmp_path / PROGRESS).write_text("{")
+    (tmp_path / PLANS[2].notebook).write_text("my work")
+    done = training.reset_training(tmp_path)
+    assert done.place is not None
+    assert (done.place / PLANS[2].notebook).read_text() == "my work"
+    assert training.is_copy(tmp_path)
+    (tmp_path / PROGRESS).write_text("{")
+    assert training.reset_training(tmp_path, 1).numbers == (1,)
+    assert {path.read_text() for path in tmp_path.glob("progress-unreadable-*.json")} == {"{"}
 
 
 def test_a_reset_of_all_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -154,8 +154,9 @@ class Progress:
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             sound, exercises = False, {}
         if not sound:
-            with suppress(OSError):
+            with suppress(SnapshotError, OSError):  # without the file, the folder would be no copy of the course
                 self.path.replace(self.path.with_name(f"{self.path.stem}-unreadable-{now():%Y%m%dT%H%M%SZ}.json"))
+                self.write({})
             return {}
         return dict(exercises)
 
