@@ -138,7 +138,7 @@ class RestoreWizard(Browser):
 
     def _unlock(self) -> None:
         typed = self.plan is not None and self.confirm.value.strip() == self.plan.confirmation
-        self.restore_button.disabled = not (self.stage == "planned" and typed)
+        self.restore_button.disabled = not (typed and self.stage == "planned")
 
     def _say(self, colour: str, text: str) -> None:
         style = f' style="color:{colour}"' if colour else ""
@@ -149,19 +149,22 @@ class RestoreWizard(Browser):
     def _do(self, step: Callable[[], None]) -> None:
         """One step; what goes wrong is said, and it stands where the journal says."""
         self.progress.layout.visibility = "visible"
+        wrong = ""
         try:
             step()
         except SnapshotError as error:
-            self._stand()
-            self._say(RED, str(error))
+            wrong = str(error)
         except KeyboardInterrupt:
-            self._stand()
-            if self.stage != "interrupted":
-                self._say(RED, "Interrupted; nothing was sent.")
-        else:
-            self._stand()
+            if not self._journal.exists():
+                wrong = "Interrupted; nothing was sent."
         finally:
             self.progress.layout.visibility = "hidden"
+        try:
+            self._stand()
+        except SnapshotError as error:  # the journal itself can't be read
+            wrong = wrong or str(error)
+        if wrong:
+            self._say(RED, wrong)
 
     def _plan_it(self) -> None:
         self.plan = None

@@ -122,6 +122,15 @@ def test_one_that_was_interrupted_goes_on(
     assert read(tmp_path / "restore.journal")[-1].step == "end"
 
 
+def test_a_journal_that_was_altered_is_told(cluster: ServedCluster, tmp_path: Path) -> None:
+    steps = wizard(cluster, tmp_path)
+    steps.plan_button.click()
+    (tmp_path / "restore.journal").write_text("this is none\n")
+    steps.plan_button.click()
+    assert "altered" in steps.message.value
+    assert steps.restore_button.disabled
+
+
 def test_without_a_kernel_it_is_a_page(cluster: ServedCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     steps = wizard(cluster, tmp_path)
     steps.plan_button.click()
