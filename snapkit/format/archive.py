@@ -196,7 +196,7 @@ def describe(source: Source) -> str:
         path = os.fspath(source)
         scheme, separator, rest = path.partition("://")
         return f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}" if separator else path
-    return str(getattr(source, "name", "a stream"))
+    return str(getattr(source, "name", "a stream" if hasattr(source, "read") else "what was given"))
 
 
 @contextmanager
@@ -232,10 +232,21 @@ def plain(
 
 @contextmanager
 def opened(source: Source) -> Iterator[IO[bytes]]:
-    """A source that is no directory, as a stream of its bytes as they are; closed again if it was opened here."""
+    """A source that is no directory, as a stream of its bytes as they are; closed again if it was opened here.
+
+    Raises:
+        SourceError: It is no source at all: a snapshot that is open, say.
+        OSError: It can't be opened.
+    """
     if isinstance(source, bytes | bytearray | memoryview):
         yield io.BytesIO(source)
     elif not isinstance(source, str | os.PathLike):
+        if not hasattr(source, "read"):
+            raise SourceError(
+                f"is of type {type(source).__name__}, which can't be read from",
+                "",
+                "give a path, URL, bytes or binary stream; of what is open already, that which it was opened from",
+            )
         yield source
     elif "://" in os.fspath(source):
         import fsspec  # a tenth of a second that local files need not wait for

@@ -10,6 +10,8 @@ import os
 import shutil
 import sys
 import tarfile
+from collections.abc import Callable
+from functools import partial
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from typing import Any
 import fsspec
 import pytest
 
+import snapkit
 from snapkit.errors import ArchiveError, LimitError, SnapshotError, SourceError
 from snapkit.format import archive as container
 from snapkit.format.archive import Archive, Limits
@@ -295,6 +298,22 @@ def test_a_name_that_no_file_can_have_is_a_source_error(name: str) -> None:
 def test_a_text_stream_is_refused() -> None:
     error = refused(io.StringIO("text"), SourceError)
     assert "binary mode" in error.advice
+
+
+@pytest.mark.parametrize("source", [None, 5, [b""]])
+def test_what_is_no_source_is_refused(source: Any) -> None:
+    error = refused(source, SourceError)
+    assert type(source).__name__ in error.what
+    assert error.where == "what was given"
+
+
+@pytest.mark.parametrize("way", [snapkit.open, snapkit.verify, partial(snapkit.open, salvage=True)])
+def test_an_open_snapshot_is_no_source(way: Callable[[Any], Any]) -> None:
+    with (
+        snapkit.open(path_of(ARCHIVES[0])) as snapshot,
+        pytest.raises(SourceError, match=r"type Snapshot, .* that which it was opened from"),
+    ):
+        way(snapshot)
 
 
 @pytest.mark.parametrize("url", ["memory://none.snap", "nosuchscheme://bucket/a.snap"])
