@@ -18,9 +18,9 @@ import pandas as pd
 from snapkit.errors import SnapshotError
 from snapkit.fleet import entries, frames, gaps, keeping, retention
 from snapkit.fleet.entries import LEVELS, Entry, Level
-from snapkit.fleet.places import Access, Place, listed
+from snapkit.fleet.places import Access, Place, listed, other_names
 from snapkit.fleet.questions import Questions
-from snapkit.fleet.retention import Keep
+from snapkit.fleet.retention import Decision, Keep
 from snapkit.fleet.running import Hidden, Runner
 from snapkit.format.age import Identity
 from snapkit.format.archive import DEFAULT_LIMITS, Limits, Progress
@@ -260,7 +260,7 @@ class Catalog(Questions):
             SnapshotError: `expected` is no duration, or `keep` no rule.
         """
         interval = duration(expected, "expected") if expected is not None else None
-        ends = pd.Timestamp(_utc(now)) if now is not None else None
+        ends = pd.Timestamp(utc(now)) if now is not None else None
         rule = retention.parse(keep) if keep is not None else None
         return gaps.gaps(self.entries(), interval, ends, rule)
 
@@ -309,8 +309,11 @@ class Catalog(Questions):
         Raises:
             SnapshotError: It is no rule.
         """
-        rule = retention.parse(keep)
-        return retention.frame(retention.decide(self.entries(), rule, _utc(now)))
+        return retention.frame(self._decisions(retention.parse(keep), utc(now)))
+
+    def _decisions(self, rule: Keep, now: datetime) -> list[Decision]:
+        found = self.entries()
+        return retention.decide(found, rule, now, other_names(self._places.values()))
 
     def prune(self, keep: str | Keep, now: datetime | None = None) -> pd.DataFrame:
         """Remove what a retention rule does not keep, the oldest first.
@@ -328,13 +331,13 @@ class Catalog(Questions):
         Raises:
             SnapshotError: It is no rule.
         """
-        rule = retention.parse(keep)
-        held = self._reread_newest()
+        rule, moment = retention.parse(keep), utc(now)
+        held = self._reread([d.entry for d in self._decisions(rule, moment) if d.newest])
         decisions = [
             replace(d, keep=True, reason="its cluster's newest good archive is good no more: look at that first")
             if not d.keep and d.entry.cluster_id in held
             else d
-            for d in retention.decide(self.entries(), rule, _utc(now))
+            for d in self._decisions(rule, moment)
         ]
         removed: dict[str, str] = {}
         assert self._entries is not None
@@ -356,16 +359,15 @@ class Catalog(Questions):
         frame["Error"] = frames.text(error or "" for error in errors)
         return frame
 
-    def _reread_newest(self) -> set[str]:
-        """Read again the newest good archive of each cluster, if the last refresh did not.
+    def _reread(self, newest: Sequence[Entry]) -> set[str]:
+        """Read archives again that the last refresh did not read.
 
         Returns:
-            The clusters of which it is good no more.
+            The clusters of which one is good no more.
         """
-        newest = {entry.cluster_id: entry.location for entry in self.entries() if entry.verdict == "ok"}
         assert self._entries is not None
-        self._read([self._places[at] for at in newest.values() if at not in self._new], self._entries, None)
-        return {cluster for cluster, at in newest.items() if self._entries[at].verdict != "ok"}
+        self._read([self._places[e.location] for e in newest if e.location not in self._new], self._entries, None)
+        return {entry.cluster_id for entry in newest if self._entries[entry.location].verdict != "ok"}
 
     # -- how it shows itself
 
@@ -374,7 +376,8 @@ class Catalog(Questions):
         return f"<Catalog: {count}>"
 
 
-def _utc(now: datetime | None) -> datetime:
+def utc(now: datetime | None) -> datetime:
+    """A moment with its time zone: UTC if none is said; by default now."""
     now = now if now is not None else datetime.now(UTC)
     return now if now.tzinfo is not None else now.replace(tzinfo=UTC)
 

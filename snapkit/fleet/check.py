@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
 
@@ -15,9 +15,9 @@ import pandas as pd
 from snapkit.errors import SnapshotError
 from snapkit.files import atomic
 from snapkit.fleet import retention
-from snapkit.fleet.catalog import Catalog, duration
+from snapkit.fleet.catalog import Catalog, duration, utc
 from snapkit.fleet.entries import VERDICTS, Entry
-from snapkit.fleet.retention import Keep
+from snapkit.fleet.retention import Keep, of_future
 from snapkit.state.export import records
 from snapkit.state.page import plain
 from snapkit.state.report import SEVERITIES, Severity, Unread, at_or_above, junit
@@ -185,10 +185,13 @@ class Check:
             size.labels(cluster).set(sum(entry.size or 0 for entry in found))
             gaps.labels(cluster).set(holes[cluster])
             dated = [(entry.created, entry) for entry in found if entry.created is not None]
-            for created, _ in dated[-1:]:
+            # One that says it is of the future is no proof of a fresh one: nothing would ever be too old.
+            told = [pair for pair in dated if not of_future(pair[1], self.moment)]
+            for created, _ in told[-1:]:
                 newest.labels(cluster).set(created / 1000)
-            for created, entry in [pair for pair in dated if pair[1].verdict == "ok"][-1:]:
+            for created, _ in [pair for pair in told if pair[1].verdict == "ok"][-1:]:
                 good.labels(cluster).set(created / 1000)
+            for _, entry in [pair for pair in dated if pair[1].verdict == "ok"][-1:]:
                 severities = Counter(finding.severity for finding in entry.found)
                 for severity in SEVERITIES:
                     findings.labels(cluster, severity).set(severities[severity])
@@ -238,12 +241,12 @@ def check(
         raise SnapshotError("needs a rule", "prune", "say what to keep, such as hourly=24,daily=14,monthly=12")
     rule = retention.parse(keep) if keep is not None else None
     oldest = duration(max_age, "the age") if max_age is not None else None
-    moment = now if now is not None else datetime.now(UTC)
+    moment = utc(now)
     new, before = catalog.new, catalog.new if only_new else catalog.entries()
     rows = None
     if rule is not None:
         rows = catalog.prune(rule, moment) if prune else catalog.retention(rule, moment)
-    newest, entries = catalog.newest_good(), catalog.entries()
+    entries = catalog.entries()
     now_known = {entry.location: entry for entry in entries}  # some are gone, some were looked at once more
     return Check(
         moment,
@@ -252,27 +255,28 @@ def check(
         tuple(entries),
         tuple(new),
         tuple(now_known.get(entry.location, entry) for entry in before),
-        tuple(_stale(entries, newest, oldest, moment)),
+        tuple(_stale(entries, oldest, moment)),
         catalog.gaps(now=moment, keep=rule),
         catalog.mixed(),
         catalog.went_back(),
-        newest,
+        catalog.newest_good(),
         rows,
         prune,
     )
 
 
-def _stale(entries: Sequence[Entry], newest: pd.DataFrame, oldest: timedelta | None, moment: datetime) -> Iterator[str]:
+def _stale(entries: Sequence[Entry], oldest: timedelta | None, moment: datetime) -> Iterator[str]:
     if oldest is None:
         return
-    good = {row["ClusterID"]: row for row in newest.reset_index().to_dict("records")}
     clusters = sorted({entry.cluster_id for entry in entries if entry.cluster_id})
     for cluster in clusters:
-        if cluster not in good:
-            yield f"too old: {cluster}: it has no good archive"
-        elif (age := moment - good[cluster]["Created"]) > oldest:
-            old = pd.Timedelta(age).floor("min")
-            yield f"too old: {cluster}: its newest good archive is {old} old ({good[cluster]['Source']})"
+        good = [entry for entry in entries if entry.cluster_id == cluster and entry.verdict == "ok"]
+        told = [(e.source, e.created) for e in good if e.created is not None and not of_future(e, moment)]
+        if not told:
+            why = "its good archives say that they were taken in the future" if good else "it has no good archive"
+            yield f"too old: {cluster}: {why}"
+        elif (age := moment - pd.Timestamp(told[-1][1], unit="ms", tz="UTC")) > oldest:
+            yield f"too old: {cluster}: its newest good archive is {age.floor('min')} old ({told[-1][0]})"
     if not clusters:
         yield "too old: there is no good archive of any cluster"
 

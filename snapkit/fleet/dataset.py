@@ -465,6 +465,10 @@ class Dataset:
             import duckdb
         except ImportError as error:
             raise SnapshotError("needs the package duckdb", "sql", "pip install 'snapkit[fleet]'") from error
+        try:
+            query.encode()
+        except UnicodeEncodeError as error:
+            raise SnapshotError("is no text (half a character)", "sql", "give it in UTF-8") from error
         with tempfile.TemporaryDirectory(prefix="snapkit-") as spill:
             config: dict[str, Any] = {
                 "autoinstall_known_extensions": False,
@@ -488,10 +492,15 @@ class Dataset:
                         f"the tables are snapshots, {', '.join(DEFAULT[:3])} and so on; DESCRIBE jobs tells columns"
                     )
                     raise SnapshotError(f"can't be answered ({reason:.500})", "sql", advice) from error
-                return to_frame(_housed(found))
+                try:
+                    return to_frame(_housed(found))
+                except (pa.ArrowNotImplementedError, OverflowError) as error:
+                    what = f"has an answer that is no column of a frame ({error!s:.200})"
+                    raise SnapshotError(what, "sql", "cast it, such as to VARCHAR") from error
 
-    def _views(self, connection: Any, tables: Iterable[str], archives: Sequence[Archive]) -> None:
-        there = [archive for archive in archives if archive.name in self._entries]
+    def _views(self, connection: Any, tables: Sequence[str], archives: Sequence[Archive]) -> None:
+        # Where a table could not be had of an archive, it is left out: not an archive whose table is empty.
+        there = [a for a in archives if a.name in self._entries and all(self.has(a, table) for table in tables)]
         connection.register("_snapshots", _about(there))
         names = ", ".join(f'"{name}"' for name in OF_SNAPSHOT)
         connection.execute(f"CREATE VIEW snapshots AS SELECT {names} FROM _snapshots")

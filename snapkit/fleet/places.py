@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import re
+import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -86,6 +88,7 @@ class Place:
                     system, path = _file_system(self.address.value, self.access)
                     opened = system.open(path, "rb", block_size=block, cache_type="readahead", size=self.size)
                 else:
+                    _require_regular(self.address.value)
                     opened = archive.opened(self.address.value)
                 stream = stack.enter_context(opened)
             yield _Told(stream, self)  # type: ignore[misc] # read() is all that is asked of it
@@ -207,7 +210,7 @@ def listed(sources: str | Sequence[str], access: Access) -> list[Place]:
         SnapshotError: No source is given, or two differ only in what may not be shown.
     """
     sources = [sources] if isinstance(sources, str | os.PathLike) else list(sources)
-    if not sources:
+    if not all(sources) or not sources:
         raise SnapshotError("is missing", "sources", "name archives, such as 'backups/*.snap'")
     places: dict[str, Place] = {}
     for source in map(os.fspath, sources):
@@ -221,7 +224,7 @@ def listed(sources: str | Sequence[str], access: Access) -> list[Place]:
 
 
 def _local(source: str, access: Access) -> Iterator[Place]:
-    pattern = str(Path(source) / SUFFIX) if Path(source).is_dir() else source
+    pattern = str(Path(glob.escape(source)) / SUFFIX) if os.path.isdir(source) else source  # noqa: PTH112
     if os.path.lexists(pattern) or not glob.has_magic(pattern):
         found = [pattern]
     else:
@@ -239,8 +242,24 @@ def _local(source: str, access: Access) -> Iterator[Place]:
             raise SourceError(f"can't be read ({reason})", shown(path), "check the path and its mode") from error
 
 
+def _require_regular(path: str) -> None:
+    """Raise OSError for what would be waited for, or never end: a pipe, a socket, a device."""
+    if not stat.S_ISREG(Path(path).stat().st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file")
+
+
 def _location(path: str) -> str:
     return shown(os.path.abspath(path))  # noqa: PTH100 - links are left as they are
+
+
+def other_names(places: Iterable[Place]) -> frozenset[str]:
+    """The locations by which a local file is listed once more, as through a link, beside its own."""
+    by_file: dict[str, list[str]] = {}
+    for place in places:
+        if not place.remote:
+            by_file.setdefault(shown(os.path.realpath(place.address.value)), []).append(place.location)
+    own = {file if file in names else names[0] for file, names in by_file.items()}
+    return frozenset(name for names in by_file.values() for name in names if name not in own)
 
 
 def _of_file(path: str, access: Access) -> Place:

@@ -8,7 +8,7 @@ that can't be judged, nor the newest good archive of a cluster.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
@@ -89,14 +89,16 @@ class Decision:
         entry: The archive.
         keep: Does it stay?
         reason: Why.
+        newest: Is it the newest good one of its cluster?
     """
 
     entry: Entry
     keep: bool
     reason: str
+    newest: bool = False
 
 
-def decide(entries: Iterable[Entry], keep: Keep, now: datetime) -> list[Decision]:
+def decide(entries: Iterable[Entry], keep: Keep, now: datetime, other_names: Collection[str] = ()) -> list[Decision]:
     """What becomes of each archive by a rule, in the order of a catalog.
 
     The rule is applied to the good archives of each cluster as if there were no others. A damaged one goes where the
@@ -106,20 +108,25 @@ def decide(entries: Iterable[Entry], keep: Keep, now: datetime) -> list[Decision
         entries: The archives.
         keep: The rule.
         now: When it is: what says that it was taken later is not trusted.
+        other_names: Locations of what is listed as a file of its own too: a link is no second copy.
     """
     return [
         decision
         for _, group in groupby(ordered(entries), key=lambda entry: entry.cluster_id)
-        for decision in _decide_cluster(list(group), keep, now)
+        for decision in _decide_cluster(list(group), keep, now, other_names)
     ]
 
 
-def _decide_cluster(entries: Sequence[Entry], keep: Keep, now: datetime) -> list[Decision]:
+def _decide_cluster(
+    entries: Sequence[Entry], keep: Keep, now: datetime, other_names: Collection[str]
+) -> list[Decision]:
     decided: dict[str, tuple[bool, str]] = {}
     moments: dict[str, datetime] = {}
     for entry in entries:
         doubt = _doubt(entry, now)
-        if doubt:
+        if entry.location in other_names:
+            decided[entry.location] = True, "another name of an archive that is here too"
+        elif doubt:
             decided[entry.location] = True, f"can't be judged: {doubt}"
         else:
             moments[entry.location] = _moment(entry)
@@ -133,7 +140,7 @@ def _decide_cluster(entries: Sequence[Entry], keep: Keep, now: datetime) -> list
         if entry.verdict != "ok":
             told = ", ".join(why) if good else "no good one of its cluster is there"
             decided[entry.location] = bool(told), f"damaged; {told or 'not in the rule'}"
-    return [Decision(entry, *decided[entry.location]) for entry in entries]
+    return [Decision(entry, *decided[entry.location], entry in good[:1]) for entry in entries]
 
 
 def _doubt(entry: Entry, now: datetime) -> str:
@@ -144,9 +151,12 @@ def _doubt(entry: Entry, now: datetime) -> str:
         return "its cluster is not known"
     if entry.created is None:
         return "when it was taken is not known"
-    if entry.created > (now - EPOCH + AHEAD) / timedelta(milliseconds=1):
-        return "it says that it was taken in the future"
-    return ""
+    return "it says that it was taken in the future" if of_future(entry, now) else ""
+
+
+def of_future(entry: Entry, now: datetime) -> bool:
+    """Does it say that it was taken later than now, by more than a clock may be fast?"""
+    return entry.created is not None and entry.created > (now - EPOCH + AHEAD) / timedelta(milliseconds=1)
 
 
 def _moment(entry: Entry) -> datetime:

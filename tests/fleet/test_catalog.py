@@ -222,6 +222,21 @@ def test_names_that_are_no_text(tmp_path: Path) -> None:
     assert Catalog(str(tmp_path), store=tmp_path / "store").archives.index.tolist() == [source]
 
 
+def test_a_folder_is_no_pattern(tmp_path: Path) -> None:
+    hourly(tmp_path / "b[1]*", 1)
+    hourly(tmp_path / "b1x", 2)
+    assert Catalog(str(tmp_path / "b[1]*")).archives["Name"].tolist() == ["0000.snap"]
+
+
+@pytest.mark.parametrize("level", ["meta", "counts", "verify"])
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path, level: Level) -> None:
+    os.mkfifo(tmp_path / "pipe.snap")
+    (tmp_path / "zero.snap").symlink_to("/dev/zero")
+    frame = Catalog(str(tmp_path), level=level).archives
+    assert frame["Verdict"].tolist() == ["unread"] * 2
+    assert frame["Error"].str.contains("can't be opened \\(it is no regular file\\)").all()
+
+
 def test_what_was_read_is_gone_at_once(tmp_path: Path) -> None:
     """And not with the next round of Python's collector: of many archives, that would be many columns."""
     paths = [written(tmp_path, "whole.snap", path_of("v2.0.5/friday").read_bytes())]

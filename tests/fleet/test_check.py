@@ -106,6 +106,27 @@ def test_what_makes_it_fail(folder: Path) -> None:
     assert checked(folder, max_age="3d").stale == ("too old: there is no good archive of any cluster",)
 
 
+def test_an_archive_of_the_future_is_no_fresh_one(tmp_path: Path) -> None:
+    """Or a clock that was wrong once would keep the alarm silent for ever."""
+    written(tmp_path, "0.snap", made())
+    written(tmp_path, "9.snap", made(created=NOW + timedelta(days=900)))
+    found = checked(tmp_path, max_age="1h")
+    assert [text.partition(" is ")[2] for text in found.stale] == [f"0 days 12:00:00 old ({tmp_path}/0.snap)"]
+    told = re.findall(
+        r"^snapkit_fleet_newest(?:_good)?_timestamp_seconds{.*} (.*)$", found.to_prometheus().decode(), re.M
+    )
+    assert [float(moment) for moment in told] == [START.timestamp()] * 2
+    (tmp_path / "0.snap").unlink()
+    assert checked(tmp_path, max_age="1h").stale == (
+        f"too old: {HERE}: its good archives say that they were taken in the future",
+    )
+
+
+def test_a_moment_without_a_zone_is_utc(folder: Path) -> None:
+    one, other = (checked(folder, max_age="1h", now=now) for now in (NOW, NOW.replace(tzinfo=None)))
+    assert (one.moment, one.stale) == (other.moment, other.stale)
+
+
 def test_by_what_is_new_alone(folder: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
     assert check(Catalog(str(folder), store=store).refresh(), now=NOW, only_new=True).status == 1

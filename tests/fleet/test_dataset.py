@@ -329,6 +329,9 @@ def test_sql_over_all_archives(week: Catalog) -> None:
         "SELECT * FROM WEEK",
         "SELECT 1/'a'",
         "SELECT * FROM duckdb_secrets()",
+        "SELECT '\ud800'",
+        "SELECT union_value(a:=1)",
+        "SELECT INTERVAL 2000000000 DAYS",
     ],
 )
 def test_sql_that_does_anything_else_is_an_error_that_says_what(
@@ -341,6 +344,19 @@ def test_sql_that_does_anything_else_is_an_error_that_says_what(
     assert str(raised.value).startswith("sql: ")
     assert raised.value.advice
     assert not list(tmp_path.iterdir())
+
+
+def test_an_archive_that_lacks_a_table_is_not_one_whose_table_is_empty(tmp_path: Path) -> None:
+    paths = [tmp_path / "a.snap", tmp_path / "b.snap"]
+    for hour, path in enumerate(paths):
+        path.write_bytes(with_jobs(1, hour))
+    catalog = Catalog(str(tmp_path), level="counts")
+    catalog.extract(["jobs"])
+    paths[1].rename(tmp_path / "elsewhere")
+    query = "SELECT count(*) AS n FROM snapshots"
+    assert catalog.sql(query)["n"].tolist() == [2]
+    assert catalog.sql(f"{query} LEFT JOIN jobs USING (Snapshot)")["n"].tolist() == [2]
+    assert catalog.sql(f"{query} LEFT JOIN allocs USING (Snapshot)")["n"].tolist() == [1]
 
 
 def test_tables_are_found_in_queries() -> None:

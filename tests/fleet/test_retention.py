@@ -273,6 +273,37 @@ def test_the_newest_is_read_once_more_only_where_it_was_not_just_read(
     assert seen[2:] == ["0001.snap"]
 
 
+def test_a_link_is_no_second_copy(tmp_path: Path) -> None:
+    """`latest.snap` may point at the newest: to remove that one would leave a link to nothing."""
+    folder = tmp_path / "snaps"
+    paths = hourly(folder, 3)
+    (folder / "latest.snap").symlink_to(paths[2].name)
+    (tmp_path / "again").symlink_to(folder)
+    catalog = Catalog([str(folder), str(tmp_path / "again")])
+    done = catalog.prune("last=1", NOW)
+    assert done.loc[done["Removed"]].index.tolist() == [str(path) for path in paths[:2]]
+    others = [str(folder / "latest.snap"), *(str(tmp_path / "again" / path.name) for path in paths)]
+    told = done.loc[others, "Reason"]
+    assert set(told) == {"another name of an archive that is here too"}
+    assert sorted(path.name for path in folder.iterdir()) == ["0002.snap", "latest.snap"]
+    # Where the file is not listed by its own name, one of the others stands for it.
+    (tmp_path / "links").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "links" / f"{name}.snap").symlink_to(paths[2])
+    assert Catalog(str(tmp_path / "links")).retention("last=1", NOW)["Keep"].all()
+
+
+def test_the_newest_good_one_is_read_once_more_and_not_one_of_the_future(tmp_path: Path) -> None:
+    folder, store = tmp_path / "snaps", tmp_path / "store"
+    paths = hourly(folder, 3)
+    written(folder, "future.snap", made(created=NOW + timedelta(days=9)))
+    Catalog(str(folder), store=store).refresh()
+    about = paths[-1].stat()
+    paths[-1].write_bytes(damaged(paths[-1].read_bytes()))
+    os.utime(paths[-1], ns=(about.st_atime_ns, about.st_mtime_ns))
+    assert Catalog(str(folder), store=store).prune("last=1", NOW)["Keep"].all()
+
+
 def test_without_all_checks_nothing_is_judged(tmp_path: Path) -> None:
     hourly(tmp_path, 3)
     for level in entries.LEVELS[:2]:
