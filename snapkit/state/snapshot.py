@@ -336,8 +336,9 @@ class Snapshot:
         for name in names:
             if name not in frame:
                 frame[name] = pd.Series(rows.objects(name, mask), dtype="object", index=frame.index)
-        key = list(rows.kind.key)
-        return frame[names].set_index(key) if key else frame[names]
+        if names != list(frame):
+            frame = frame[names]
+        return frame.set_index(list(rows.kind.key)) if rows.kind.key else frame
 
     def _names(self, rows: Rows, columns: Sequence[str] | None) -> list[str]:
         """The columns asked for, key fields first; by default those that are not nested."""

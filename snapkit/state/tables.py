@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
-from operator import itemgetter
+from itertools import chain, islice
+from operator import attrgetter
 from typing import Any
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -21,6 +22,7 @@ from snapkit.format.values import (
     Buffer,
     Mask,
     go_time,
+    split_map,
     split_maps,
     to_json,
     unpack_column,
@@ -28,7 +30,8 @@ from snapkit.format.values import (
 )
 
 NIL = b"\xc0"
-BATCH = 256  # records
+BATCH = 512  # records
+LESSONS = 50  # how often fields not met before are looked for in records of one type
 MAX_FIELDS = 1_000  # of one table; Nomad's widest record has some 40
 TEXT = pa.large_string()
 TIMES = pa.timestamp("ns", "UTC")
@@ -51,22 +54,26 @@ SCALARS = INTEGERS | {
     "time": TIMES,
     "duration": pa.duration("ns"),
 }
+#: What is raised for a record that has another field or a value of another type, or one that Arrow's type can't hold.
+_ODD = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, pa.ArrowException, OverflowError)
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Records of one type, taken apart into fields that are still packed.
+    """Records of one type, taken apart into fields.
 
     Attributes:
         kind: Their type.
         count: How many they are.
         fields: The fields that any row has, in Nomad's order.
-        packed: The packed values of the fields that were kept, in pieces; nil where a row lacks it.
+        decoded: The texts, whole numbers and bools of the fields that were kept, in pieces; null where a row lacks it.
+        packed: The packed values of the other fields that were kept, in pieces; nil where a row lacks it.
     """
 
     kind: RecordType
     count: int
     fields: list[str]
+    decoded: Mapping[str, list[pa.Array]]
     packed: Mapping[str, list[bytes]]
 
     @classmethod
@@ -77,30 +84,16 @@ class Rows:
             RecordError: One is not a map of fields.
             LimitError: They have more than 1,000 different fields.
         """
-        count = 0
-        fields: dict[str, None] = {}
-        packed: dict[str, list[bytes]] = {}
+        splitter = _Splitter(kind, keep)
         remaining = iter(records)
-        # A batch at a time is turned from rows to columns, while it is still in the processor's cache.
-        while rows := split_maps(list(islice(remaining, BATCH))):
-            seen: dict[str, Any] = {}
-            for row in rows:
-                seen.update(row)  # for its keys, in order
-                if len(seen) > MAX_FIELDS:
-                    raise LimitError(f"have more than {MAX_FIELDS:,} fields", f"{kind.name} records")
-            for name in seen.keys() - fields.keys():
-                if keep(name):
-                    packed[name] = [NIL * count]
-            fields.update(dict.fromkeys(seen))
-            if len(fields) > MAX_FIELDS:
-                raise LimitError(f"have more than {MAX_FIELDS:,} fields", f"{kind.name} records")
-            for name, pieces in packed.items():
-                pieces.append(_column_of(rows, name))
-            count += len(rows)
-        return cls(kind, count, list(fields), packed)
+        while batch := list(islice(remaining, BATCH)):  # from rows to columns while it is in the processor's cache
+            splitter.add(batch)
+        return cls(kind, splitter.count, list(splitter.fields), splitter.decoded, splitter.packed)
 
     def unpacked(self, name: str) -> list[Any]:
-        """The values of a field."""
+        """The values of a field; those that were decoded as text, and not as bytes."""
+        if name in self.decoded:
+            return _values(self.decoded[name])
         return unpack_column(self._pieces(name), self.count)
 
     def _pieces(self, name: str) -> list[bytes]:
@@ -136,6 +129,8 @@ class Rows:
             values = self.objects(name, mask)
             return pa.array([None if v is None else json.dumps(v, ensure_ascii=False) for v in values], TEXT)
         try:
+            if name in self.decoded:
+                return _decoded_column(self.decoded[name], field)
             return _column(self._pieces(name), self.count, field, mask)
         except (pa.ArrowException, RecordError, OverflowError, TypeError, ValueError) as error:
             raise RecordError(
@@ -157,11 +152,112 @@ class Rows:
             raise error.at(f"{self.kind.name} records, field {name}") from error
 
 
-def _column_of(rows: Sequence[Mapping[str, Buffer]], name: str) -> bytes:
-    try:
-        return b"".join(map(itemgetter(name), rows))
-    except KeyError:
-        return b"".join([row.get(name, NIL) for row in rows])
+class _Splitter:
+    """Turns rows into columns, a batch at a time: see `Rows`.
+
+    Records are decoded into a struct of the fields met so far, each of its type by the schema. From the first value of
+    another type on all values stay packed, and what was decoded is packed again: what is wrong with one is said once
+    its column is asked for.
+    """
+
+    def __init__(self, kind: RecordType, keep: Callable[[str], bool]) -> None:
+        self.count = 0
+        self.fields: dict[str, None] = {}
+        self.decoded: dict[str, list[pa.Array]] = {}
+        self.packed: dict[str, list[bytes]] = {}
+        self._known = fields(kind.struct)
+        self._name = kind.name
+        self._keep = keep
+        self._lessons = LESSONS
+        self._prepare()
+
+    def add(self, batch: Sequence[Buffer]) -> None:
+        while self._lessons:
+            rows: list[Any] = []
+            try:
+                for record in batch:
+                    rows.append(self._decode(record))
+                self._add_decoded(rows)
+                return
+            except _ODD:
+                new = len(rows) < len(batch) and self._learn([split_map(batch[len(rows)])])
+                self._lessons = self._lessons - 1 if new and self._prepare() else 0
+        for name, arrays in self.decoded.items():
+            self.packed[name] = [b"".join(map(msgspec.msgpack.encode, _values(arrays)))]
+        self.decoded.clear()
+        self._add_packed(split_maps(batch))
+
+    def _add_decoded(self, rows: Sequence[Any]) -> None:
+        arrays = {
+            name: pa.array(list(map(self._values_of[name], rows)), _stored(self._known[name])) for name in self.decoded
+        }
+        for name, array in arrays.items():
+            self.decoded[name].append(array)
+        for name, pieces in self.packed.items():
+            pieces.append(b"".join(map(self._values_of[name], rows)))
+        self.count += len(rows)
+
+    def _add_packed(self, rows: Sequence[Mapping[str, Buffer]]) -> None:
+        self._learn(rows)
+        for name, pieces in self.packed.items():
+            pieces.append(b"".join([row.get(name, NIL) for row in rows]))
+        self.count += len(rows)
+
+    def _learn(self, rows: Sequence[Mapping[str, Buffer]]) -> bool:
+        """Take up the fields that were not met before. Are there any?"""
+        seen: dict[str, Any] = {}
+        for row in rows:
+            seen.update(row)  # for its keys, in order
+            if len(seen) > MAX_FIELDS:
+                raise LimitError(f"have more than {MAX_FIELDS:,} fields", f"{self._name} records")
+        new = [name for name in seen if name not in self.fields]
+        self.fields.update(dict.fromkeys(new))
+        if len(self.fields) > MAX_FIELDS:
+            raise LimitError(f"have more than {MAX_FIELDS:,} fields", f"{self._name} records")
+        for name in filter(self._keep, new):
+            field = self._known.get(name)
+            stored = _stored(field) if field and self._lessons else None
+            if stored is None:
+                self.packed[name] = [NIL * self.count]
+            else:
+                self.decoded[name] = [pa.nulls(self.count, stored)]
+        return bool(new)
+
+    def _prepare(self) -> bool:
+        """Make what decodes a record of the fields met so far, and no others. Can it be made?"""
+        attributes = {name: f"f{number}" for number, name in enumerate(self.fields)}
+        members = [
+            (attributes[name], _python(self._known[name]), None)
+            if name in self.decoded
+            else (attributes[name], msgspec.Raw, NIL)
+            for name in self.fields
+        ]
+        names = {attribute: name for name, attribute in attributes.items()}
+        try:
+            struct = msgspec.defstruct("Record", members, rename=names, forbid_unknown_fields=True, gc=False)
+        except ValueError:  # quotes or control characters in a name
+            return False
+        self._decode = msgspec.msgpack.Decoder(struct).decode
+        self._values_of = {name: attrgetter(attribute) for name, attribute in attributes.items()}
+        return True
+
+
+def _values(pieces: Iterable[pa.Array]) -> list[Any]:
+    return list(chain.from_iterable(piece.to_pylist() for piece in pieces))
+
+
+def _stored(field: Field) -> pa.DataType | None:
+    """What values of a field are kept as when they are decoded; None if they stay packed."""
+    kind = field.type.kind
+    if field.secret:
+        return None
+    if field.time_unit or kind == "duration":
+        return pa.int64()
+    return SCALARS[kind] if kind in ("string", "bool") else INTEGERS.get(kind)
+
+
+def _python(field: Field) -> Any:
+    return {"string": str | None, "bool": bool | None}.get(field.type.kind, int | None)
 
 
 def _column(packed: Sequence[bytes], count: int, field: Field, mask: Mask) -> pa.Array:
@@ -185,19 +281,27 @@ def _column(packed: Sequence[bytes], count: int, field: Field, mask: Mask) -> pa
     return pa.array(values, SCALARS[kind])
 
 
+def _decoded_column(pieces: Sequence[pa.Array], field: Field) -> pa.Array | pa.ChunkedArray:
+    if field.type.kind == "string":
+        return pa.chunked_array(pieces)  # put together only by what needs them so
+    values = pa.concat_arrays(pieces)
+    return _integer_times(values, field.time_unit) if field.time_unit else values.cast(SCALARS[field.type.kind])
+
+
 def _raw(value: Any) -> bytes | None:
     if not isinstance(value, bytes | None):
         raise TypeError(f"a {type(value).__name__} is not a byte string")  # it may be a secret: do not show it
     return value
 
 
-def _integer_times(values: list[Any], unit: str) -> pa.Array:
+def _integer_times(values: list[Any] | pa.Array, unit: str) -> pa.Array:
     """Unix seconds or nanoseconds; 0 is 'not set'."""
     factor = 1_000_000_000 if unit == "s" else 1
     try:
         moments = pc.multiply_checked(pa.array(values, pa.int64()), factor)
     except (pa.ArrowInvalid, OverflowError):  # one that 64 bits of nanoseconds can't hold
-        moments = pa.array([None if v is None else _moment(v * factor) for v in values], pa.int64())
+        numbers = values if isinstance(values, list) else values.to_pylist()
+        moments = pa.array([None if v is None else _moment(v * factor) for v in numbers], pa.int64())
     return pc.if_else(pc.equal(moments, 0), None, moments).cast(TIMES)
 
 

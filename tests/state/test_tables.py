@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import snapkit
-from snapkit.errors import LimitError, RecordError
+from snapkit.errors import LimitError, RecordError, SnapshotError
 from snapkit.format import schema
 from snapkit.format.schema import BY_TABLE, INTEGER_TIMES, TYPES, RecordType
 from tests import forge
 
+from ..conftest import path_of
 from . import samples
 from .samples import GO_TIME, MOMENT, NANOSECONDS, SECONDS
 
@@ -331,6 +332,81 @@ def test_a_value_of_another_type_is_named_and_can_be_left_out(table: str, name: 
     assert caught.value.advice
     assert snap.table(table, ["Fine"]).Fine["a"] == 1
     assert name in snap.get(table, "a")
+
+
+# -- decoded at once, or one by one where a record is odd
+
+ODD_ROWS: dict[str, dict[Any, Any]] = {
+    "nothing odd": {},
+    "a number that is text": {"ModifyIndex": "seven"},
+    "a number too large": {"StatusUpdatedAt": 2**64 - 1},
+    "a time too large": {"StatusUpdatedAt": 2**62},
+    "text that is not UTF-8": {"Name": b"\xff"},
+    "text that is a number": {"Name": 5},
+    "a field that is new": {"Newer": 5},
+    "a name with a quote": {'New"er': 5},
+    "a nested value": {"Attributes": {"a": "b"}},
+    "a key that is no text": {5: 5},
+}
+
+
+def shown(source: Any, tables: Sequence[str], reveal: bool = False) -> dict[tuple[str, bool], Any]:
+    """Tables with and without their nested fields; or why not."""
+    found: dict[tuple[str, bool], Any] = {}
+    with snapkit.open(source) as snap:
+        for table in tables:
+            for nested in (False, True):
+                try:
+                    columns = snap.columns(table) if nested else None
+                    found[table, nested] = snap.table(table, columns, reveal=reveal)
+                except SnapshotError as error:
+                    found[table, nested] = str(error)
+    return found
+
+
+def same_one_by_one(
+    source: Any, tables: Sequence[str], monkeypatch: pytest.MonkeyPatch, reveal: bool = False
+) -> dict[tuple[str, bool], Any]:
+    """They are the same with all values looked at one by one."""
+    at_once = shown(source, tables, reveal)
+    with monkeypatch.context() as patch:
+        patch.setattr("snapkit.state.tables.LESSONS", 0)
+        one_by_one = shown(source, tables, reveal)
+    for ask, frame in at_once.items():
+        if isinstance(frame, str):
+            assert frame == one_by_one[ask]
+        else:
+            pd.testing.assert_frame_equal(frame, one_by_one[ask], check_exact=True)
+    return at_once
+
+
+@pytest.mark.parametrize("odd", ODD_ROWS.values(), ids=ODD_ROWS)
+@pytest.mark.parametrize("at", [0, 700, 1_199])
+def test_an_odd_record_changes_no_other(odd: dict[Any, Any], at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows: list[dict[Any, Any]] = [
+        {"ID": str(i), "Name": f"node-{i}", "ModifyIndex": i, "StatusUpdatedAt": SECONDS + i, "TLSEnabled": i % 2 == 0}
+        for i in range(1_200)
+    ]
+    rows[at] |= odd
+    asked = same_one_by_one(samples.archive({"nodes": rows}), ["nodes"], monkeypatch)
+    frame = asked["nodes", False]
+    if not isinstance(frame, str):
+        assert list(frame.Name.drop(str(at))) == [f"node-{i}" for i in range(1_200) if i != at]
+        assert list(frame.ModifyIndex) == list(range(1_200))
+
+
+def test_records_of_many_sorts_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{"ID": str(i), "Name": f"node-{i}", f"Field{i}": i} for i in range(200)]
+    frame = same_one_by_one(samples.archive({"nodes": rows}), ["nodes"], monkeypatch)["nodes", False]
+    assert isinstance(frame, pd.DataFrame)
+    assert list(frame) == ["Name", *(f"Field{i}" for i in range(200))]
+    assert all(frame[f"Field{i}"].dropna().to_dict() == {str(i): i} for i in range(200))
+
+
+@pytest.mark.parametrize(("name", "reveal"), [("v0.12.12/tuesday", True), ("v2.0.5/friday", False)])
+def test_a_real_snapshot_reads_the_same_one_by_one(name: str, reveal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = same_one_by_one(path_of(name), list(BY_TABLE), monkeypatch, reveal)
+    assert all(isinstance(frame, pd.DataFrame) for frame in asked.values())
 
 
 @pytest.mark.parametrize("value", [5, None, [1], "text", 1.5])
