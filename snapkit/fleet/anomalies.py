@@ -102,8 +102,9 @@ def _jumps(series: Sequence[Archive], table: str, values: Mapping[str, Sequence[
             numbers = values[measure]
             steps = [abs(b - a) for a, b in pairwise(numbers)]
             before, after, step = numbers[i - 1], numbers[i], steps[i - 1]
-            usual = median(steps[: i - 1] + steps[i:] or [0])
-            if step >= max(LEAST[measure], SHARE * before, USUAL * usual):
+            if step < max(LEAST[measure], SHARE * before):
+                continue
+            if step >= USUAL * median(steps[: i - 1] + steps[i:] or [0]):
                 what = f"from {before:,} to {after:,} {unit} from one snapshot to the next"
                 yield Anomaly(series[i], "jump", table, (), f"{table} {'grew' if after > before else 'shrank'} {what}")
                 break

@@ -281,5 +281,5 @@ def _stale(entries: Sequence[Entry], oldest: timedelta | None, moment: datetime)
         yield "too old: there is no good archive of any cluster"
 
 
-def _second(moment: pd.Timestamp) -> str:
-    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+def _second(moment: Any) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC" if moment is not pd.NaT else "an unknown time"

@@ -18,8 +18,8 @@ MAX_DEPTH = 50
 ADVICE = """write such as Rules ~ 'write', Count >= 3 or Status in ('dead', 'failed'), joined by and, or, not"""
 
 _TOKEN = re.compile(
-    r"""\s*(?:(?P<text>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")|(?P<number>-?\d+(?:\.\d+)?(?![\w.]))"""
-    r"""|(?P<sign>==|!=|<=|>=|!~|[~<>(),])|(?P<word>[A-Za-z_](?:[\w.]|\[(?:"[^"]*"|\d+)\])*))"""
+    r"""\s*(?:(?P<text>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")|(?P<number>-?\d{1,40}(?:\.\d{1,40})?(?![\w.]))"""
+    r"""|(?P<sign>==|!=|<=|>=|!~|[~<>(),])|(?P<word>[A-Za-z_](?:[\w.]|\[(?:"[^"]*"|\d{1,9})\])*))"""
 )
 _STEP = re.compile(r'\[(?:"([^"]*)"|(\d+))\]|([^.\[\]]+)')
 _WORDS: Mapping[str, Any] = {"true": True, "false": False, "null": None}

@@ -242,6 +242,13 @@ class _Entry:
     parts: int = 0
     new: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
+    @staticmethod
+    def of(found: Mapping[str, Any]) -> _Entry:
+        """As snapshots.json has it; raises what damage leads to."""
+        tables = {str(table): int(count) for table, count in found["tables"].items()}
+        new = {str(table): [int(part) for part in parts] for table, parts in found["new"].items()}
+        return _Entry(str(found["cluster"]), tables, int(found["parts"]), new)
+
 
 class Dataset:
     """The records of many archives in a folder, added to by `extract()`, asked by `sql()` and `table()`."""
@@ -268,6 +275,7 @@ class Dataset:
         try:
             found = json.loads(path.read_text("utf-8"))
         except FileNotFoundError:
+            self._entries, self._next = {}, {}
             return
         except (OSError, ValueError) as error:
             raise SourceError(f"can't be read ({error})", str(path), advice) from error
@@ -277,7 +285,7 @@ class Dataset:
             if not hmac.compare_digest(str(found["key"]), self._check):
                 advice = "give the key that it was made with, or delete the folder to begin anew"
                 raise SnapshotError("was made with another key", str(self.folder), advice)
-            self._entries = {name: _Entry(**entry) for name, entry in found["snapshots"].items()}
+            self._entries = {str(name): _Entry.of(entry) for name, entry in found["snapshots"].items()}
             self._next = {str(table): int(number) for table, number in found["next"].items()}
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise SourceError("is damaged", str(path), advice) from error
@@ -326,11 +334,11 @@ class Dataset:
         for table in tables:
             require_table(table)
         ordered = in_order(archives)
-        todo = [a for a in ordered if any(not self.has(a, table) for table in tables)]
         done: dict[str, tuple[str, int | None, str]] = {}
-        if todo:
+        if self._lacking(ordered, tables):
             with self._locked():
                 self._load()  # another process may have added to it since
+                todo = self._lacking(ordered, tables)
                 so_far, total = 0, sum(archive.place.size or 0 for archive in todo)
                 for archive, new, error in self._added(todo, runner, tables):
                     done[archive.name] = ("left out" if error else "extracted", new, error)
@@ -344,6 +352,9 @@ class Dataset:
             rows.append((archive.place.source, status, records, new, error))
         names = {"Source": "str", "Status": "str", "Records": "Int64", "New": "Int64", "Message": "str"}
         return pd.DataFrame(rows, columns=list(names)).astype(names)
+
+    def _lacking(self, archives: Iterable[Archive], tables: Sequence[str]) -> list[Archive]:
+        return [archive for archive in archives if any(not self.has(archive, table) for table in tables)]
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -426,10 +437,15 @@ class Dataset:
             raise NotInSnapshotError(f"{len(key)} key fields given, takes {len(kind.key)} ({names})", f"table {table}")
         wanted = pc.scalar(True)
         for name, part in zip(kind.key, key, strict=True):
-            numeric = fields(kind.struct)[name].type.kind != "string"
-            if numeric and not str(part).lstrip("-").isdecimal():
-                raise NotInSnapshotError(f"takes a number as {name}, not {part!r:.40}", f"table {table}")
-            wanted = wanted & (pc.field(name) == (int(part) if numeric else str(part)))
+            if fields(kind.struct)[name].type.kind == "string":
+                value: Any = str(part).encode("utf-8", "backslashreplace").decode()
+            else:
+                try:
+                    value = pa.scalar(int(str(part)), record_schema(kind).field(name).type)
+                except (ValueError, OverflowError, pa.ArrowException) as error:
+                    what = f"takes a number as {name}, not {part!r:.40}"
+                    raise NotInSnapshotError(what, f"table {table}") from error
+            wanted = wanted & (pc.field(name) == value)
         return self.records(table).to_table(filter=wanted).sort_by("record_id")
 
     def keys(self, table: str) -> list[tuple[Any, ...]]:

@@ -6,13 +6,15 @@ import shutil
 import tempfile
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
-from snapkit.errors import SnapshotError
+from snapkit.errors import SnapshotError, SourceError
+from snapkit.fleet.frames import times
 from snapkit.progress import long_work
 
 if TYPE_CHECKING:
@@ -76,9 +78,9 @@ class Questions(ABC):
                 advice = "make the catalog with level='counts' or 'verify'"
                 raise SnapshotError("knows no more than metadata", "the catalog", advice)
             if entry.tables and entry.verdict != "unread":
-                created = pd.Timestamp(entry.created, unit="ms", tz="UTC").as_unit("ns") if entry.created else None
-                place = self._places[entry.location]
-                found.append(Archive(place, entry.cluster_id, created, entry.index, entry.sha256))
+                created: Any = times([entry.created])[0]
+                place, taken = self._places[entry.location], None if created is pd.NaT else created
+                found.append(Archive(place, entry.cluster_id, taken, entry.index, entry.sha256))
         return in_order(found)
 
     def _extracted(self, *tables: str) -> list[Archive]:
@@ -87,11 +89,24 @@ class Questions(ABC):
         self._extract(archives, tables)
         return archives
 
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        """Says so where files of the dataset are damaged or gone."""
+        from pyarrow import ArrowException
+
+        try:
+            yield
+        except (ArrowException, FileNotFoundError) as error:
+            what = f"can't be read ({' '.join(str(error).split()):.300})"
+            advice = "delete the folder to begin anew: archives are read again"
+            raise SourceError(what, str(self.dataset.folder), advice) from error
+
     @long_work("Extracting records")
     def _extract(
         self, archives: Sequence[Archive], tables: Sequence[str], *, progress: Progress | None = None
     ) -> pd.DataFrame:
-        return self.dataset.extract(archives, self._runner, tables, progress or self._progress)
+        with self._readable():
+            return self.dataset.extract(archives, self._runner, tables, progress or self._progress)
 
     def extract(self, tables: Sequence[str] | None = None, *, progress: Progress | None = None) -> pd.DataFrame:
         """Extract tables of all archives, so that later questions are answered at once.
@@ -140,7 +155,8 @@ class Questions(ABC):
         """
         from snapkit.fleet.dataset import tables_in
 
-        return self.dataset.sql(query, self._extracted(*tables_in(query)))
+        with self._readable():
+            return self.dataset.sql(query, self._extracted(*tables_in(query)))
 
     def table(self, table: str) -> pd.DataFrame:
         """All records of a table in all archives, as the view of `sql()`, by cluster and time.
@@ -148,7 +164,8 @@ class Questions(ABC):
         Raises:
             NotInSnapshotError: There is no such table.
         """
-        return self.dataset.table(table, self._extracted(table))
+        with self._readable():
+            return self.dataset.table(table, self._extracted(table))
 
     def history(self, table: str, *key: Any, noise: bool = False) -> History:
         """Every state that an object had, while it was gone too: from which snapshot to which, and what changed.
@@ -166,7 +183,8 @@ class Questions(ABC):
         """
         from snapkit.fleet.history import history
 
-        return history(self.dataset, self._extracted(table), table, _key(key), noise=noise)
+        with self._readable():
+            return history(self.dataset, self._extracted(table), table, _key(key), noise=noise)
 
     def when(self, table: str, *key_and_condition: Any) -> pd.DataFrame:
         """Since when and until when an object met a condition.
@@ -195,7 +213,8 @@ class Questions(ABC):
             raise SnapshotError("is missing", "the condition", "give one such as \"Rules ~ 'write'\"")
         *key, text = key_and_condition
         condition(str(text))  # so that a wrong one fails before archives are read
-        return when(self.dataset, self._extracted(table), table, _key(key), str(text))
+        with self._readable():
+            return when(self.dataset, self._extracted(table), table, _key(key), str(text))
 
     def growth(
         self, by: Literal["table", "job"] = "table", *, measure: Measure = "Bytes", cluster: str | None = None
@@ -222,7 +241,8 @@ class Questions(ABC):
         if by == "table":
             return growth_by_table(self.tables, archives, measure)
         self._extract(archives, list(OF_JOBS))
-        return growth_by_job(self.dataset, [a for a in archives if self.dataset.has(a, "jobs")], measure)
+        with self._readable():
+            return growth_by_job(self.dataset, [a for a in archives if self.dataset.has(a, "jobs")], measure)
 
     def anomalies(self) -> pd.DataFrame:
         """What is worth a look: rules of thumb, none of them a verdict.
@@ -235,7 +255,8 @@ class Questions(ABC):
         """
         from snapkit.fleet.anomalies import ACL_TABLES, anomalies
 
-        return anomalies(self.dataset, self._extracted(*ACL_TABLES), self.tables)
+        with self._readable():
+            return anomalies(self.dataset, self._extracted(*ACL_TABLES), self.tables)
 
 
 def _key(key: Sequence[Any]) -> tuple[Any, ...]:

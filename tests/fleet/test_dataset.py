@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, nullcontext
@@ -19,6 +20,7 @@ from snapkit.errors import NotInSnapshotError, SnapshotError
 from snapkit.fleet import dataset as module
 from snapkit.fleet import running
 from snapkit.fleet.catalog import Catalog
+from snapkit.fleet.check import check
 from snapkit.fleet.dataset import DEFAULT, OF_SNAPSHOT, folder_name, record_schema, tables_in
 from snapkit.fleet.running import Runner
 from snapkit.format.schema import BY_TABLE, TYPES, RecordType
@@ -273,6 +275,50 @@ def test_two_writers_at_once_are_refused(tmp_path: Path) -> None:
         Catalog(WEEK[:1], store=tmp_path / "store", level="counts").extract(["jobs"])
 
 
+@pytest.mark.parametrize("spoil", ["cut", "gone"])
+@pytest.mark.parametrize("part", ["members", "records"])
+def test_files_of_a_store_that_are_damaged_are_told(tmp_path: Path, part: str, spoil: str) -> None:
+    catalog = Catalog(WEEK[:2], store=tmp_path, level="counts")
+    catalog.extract(["jobs", "acl_policies"])
+    for path in (tmp_path / "dataset" / part).rglob("*.parquet"):
+        path.write_bytes(path.read_bytes()[:50]) if spoil == "cut" else path.unlink()
+    for ask in (
+        lambda: catalog.table("jobs"),
+        lambda: catalog.sql("SELECT count(ID) FROM jobs"),
+        lambda: catalog.history("jobs", "shop", "web"),
+        lambda: catalog.when("jobs", "shop", "web", "Stop == true"),
+        lambda: Catalog(WEEK[:3], store=tmp_path, level="counts").extract(["jobs"]),
+    ):
+        with pytest.raises(SnapshotError) as raised:
+            ask()
+        assert "parquet" in str(raised.value)
+    if part == "records":
+        with pytest.raises(SnapshotError, match="parquet"):
+            catalog.anomalies()
+
+
+def test_what_of_a_store_was_altered_by_hand_is_told(tmp_path: Path) -> None:
+    catalog = Catalog(WEEK[:1], store=tmp_path, level="counts")
+    catalog.extract(["jobs"])
+    path = tmp_path / "dataset" / "snapshots.json"
+    text = path.read_text()
+    for old, new in (('"parts":1', '"parts":"x"'), ('"jobs":[0]', '"jobs":7'), ('"tables":{', '"rows":{')):
+        assert old in text
+        path.write_text(text.replace(old, new))
+        with pytest.raises(SnapshotError, match="is damaged"):
+            Catalog(WEEK[:1], store=tmp_path, level="counts").table("jobs")
+
+
+def test_what_another_process_has_extracted_meanwhile_is_not_read_again(tmp_path: Path) -> None:
+    one, other = (Catalog(WEEK[:2], store=tmp_path, level="counts") for _ in range(2))
+    assert not other.dataset.has(other._whole()[0], "jobs")
+    one.extract(["jobs"])
+    assert other.extract(["jobs"])["Status"].tolist() == ["there already"] * 2
+    shutil.rmtree(tmp_path / "dataset")
+    other._dataset = None
+    assert other.extract(["jobs"])["Status"].tolist() == ["extracted"] * 2
+
+
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"schema": "snapkit.dataset/9"}', "\xff"])
 def test_what_is_no_dataset_is_said_so(tmp_path: Path, content: str) -> None:
     (tmp_path / "dataset").mkdir()
@@ -287,6 +333,19 @@ def test_a_catalog_of_metadata_alone_can_not_answer(tmp_path: Path) -> None:
 
 
 # -- SQL
+
+
+def test_a_time_that_no_frame_can_hold_is_none(tmp_path: Path) -> None:
+    """As a server whose clock is in the year 33658 would have it."""
+    state = forge.LITTLE
+    for number, identity in enumerate(("2-9-999999999999999", "2-8-1795471701682")):
+        data = forge.archive(state, forge.meta_json(len(state), ID=identity, Index=9 - number))
+        (tmp_path / f"{number}.snap").write_bytes(data)
+    catalog = Catalog(str(tmp_path))
+    assert catalog.table("nodes")["Created"].isna().tolist() == [True, False]
+    assert len(catalog.history("nodes", "n1").states) == 1
+    assert catalog.growth().shape[0] == 1
+    assert check(catalog).to_text()
 
 
 def test_sql_over_all_archives(week: Catalog) -> None:

@@ -128,8 +128,11 @@ def test_what_never_was_is_an_error_that_suggests(week: Catalog) -> None:
         week.history("jobs", "web")
     with pytest.raises(NotInSnapshotError, match="no table 'job'"):
         week.history("job", "web")
-    with pytest.raises(NotInSnapshotError, match="takes a number as Version"):
-        week.history("job_versions", "shop", "web", "latest")
+    for number in ("latest", "--5", -1, 2**70, "9" * 5000):
+        with pytest.raises(NotInSnapshotError, match="takes a number as Version"):
+            week.history("job_versions", "shop", "web", number)
+    with pytest.raises(NotInSnapshotError, match="no archive has a record 'shop/w"):
+        week.history("jobs", "shop", "w\udcff")
     with pytest.raises(NotInSnapshotError, match="no archive has a record 'ghost'"):
         week.when("acl_policies", "ghost", "Rules ~ 'x'")
 
@@ -241,6 +244,7 @@ def test_conditions(text: str, meets: bool) -> None:
         *("", "Rules", "Rules ~", "Rules = 'x'", "'x' == Rules", "Rules ~ write", "(Count == 3", "Rules ~ '('", "and"),
         *("Count == 3 Count == 3", "Count == 3 and", "__import__('os')", "Rules.__class__()", "Count in ()"),
         *("a" + "(" * 200, "not " * 200 + "Count == 3", "(" * 200, "x == 'unclosed", "Count in 5"),
+        *("Count > " + "9" * 5000, f"Groups[{'9' * 5000}].Count == 1"),
     ],
 )
 def test_what_is_no_condition_says_where(text: str) -> None:
