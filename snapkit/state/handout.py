@@ -26,7 +26,7 @@ from snapkit.format.salvage.source import Held
 from snapkit.state import who
 from snapkit.state.acl import ANONYMOUS
 from snapkit.state.compare import compare
-from snapkit.state.page import BLUE, GREEN, RED, brief, label, page, plain
+from snapkit.state.page import AMBER, BLUE, GREEN, RED, brief, label, page, plain
 from snapkit.state.page import escaped as one_line
 from snapkit.state.picture import timeline_svg
 from snapkit.state.report import COLOURS, Report
@@ -530,7 +530,8 @@ def _verdict(side: _Side) -> str:
             )
         told, colour = f"{told} {escaped(more)}", RED
     else:
-        word, colour = ("Ok", GREEN) if side.report.ok else ("Not ok", RED)
+        word = "Ok" if side.report.ok else "Not ok"
+        colour = {"error": RED, "warning": AMBER}.get(side.report.worst or "", GREEN)
         told = f"<b>{word}.</b> {escaped(side.report.verdict)}"
     return f'<p class="verdict" style="border-color:{colour}">{told} In short: {escaped(side.report.summary)}.</p>'
 

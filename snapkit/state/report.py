@@ -6,7 +6,7 @@ U+FFFD. Nothing here looks at the clock: the same findings give the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -15,7 +15,7 @@ from xml.etree import ElementTree as ET
 import pandas as pd
 
 from snapkit.format.archive import Member
-from snapkit.state.page import AMBER, BLUE, GREEN, RED, escaped, label, plain, table
+from snapkit.state.page import AMBER, BLUE, GREEN, RED, brief, escaped, label, plain, table
 from snapkit.state.page import page as html_page
 
 Severity: TypeAlias = Literal["error", "warning", "note"]
@@ -309,13 +309,13 @@ def _fragment(report: Report, most: int | None) -> str:
     parts.append(known if most is None else f"<details><summary>what was checked</summary>{known}</details>")
     if report.found:
         shown = sorted(report.found, key=lambda f: SEVERITIES.index(f.severity)) if most is not None else report.found
-        rows = [_row(finding) for finding in shown[:most]]
+        rows = [_row(finding, brief if most is not None else str) for finding in shown[:most]]
         parts.append(table(rows, ("Severity", "Check", "Place", "What", "What to do")))
     if most is not None and len(report.found) > most:
         parts.append(f"<p>{len(report.found) - most:,} more findings: see findings, to_text() or to_html()</p>")
     return f'<div style="overflow-wrap:anywhere">{"".join(parts)}</div>'
 
 
-def _row(finding: Finding) -> list[str]:
+def _row(finding: Finding, told: Callable[[str], str]) -> list[str]:
     named = [label(finding.severity, COLOURS[finding.severity]), label(finding.check)]
-    return [*named, *map(escaped, (finding.place, finding.message, finding.advice))]
+    return [*named, *(escaped(told(text)) for text in (finding.place, finding.message, finding.advice))]
