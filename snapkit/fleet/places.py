@@ -225,6 +225,12 @@ def listed(sources: str | Sequence[str], access: Access) -> list[Place]:
 
 def _local(source: str, access: Access) -> Iterator[Place]:
     pattern = str(Path(glob.escape(source)) / SUFFIX) if os.path.isdir(source) else source  # noqa: PTH112
+    if pattern != source:
+        try:
+            os.scandir(source).close()  # a pattern says nothing of a folder that can't be read
+        except OSError as error:
+            what, advice = f"can't be listed ({error.strerror})", "check the path and its mode"
+            raise SourceError(what, shown(source), advice) from error
     if os.path.lexists(pattern) or not glob.has_magic(pattern):
         found = [pattern]
     else:

@@ -1,11 +1,14 @@
-"""What the fleet's tests share: object storage on loopback."""
+"""What the fleet's tests share: object storage on loopback, and processes of this machine."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import pytest
+
+from snapkit.fleet import running
 
 KEY_ID, SECRET = "AKIACANARYCANARY", "hunter2/canary+secret"
 
@@ -76,3 +79,17 @@ def s3(_s3: Storage, monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> Stora
     monkeypatch.setenv("HOME", str(tmp_path))
     _s3.clear()
     return _s3
+
+
+@pytest.fixture(scope="session")
+def _processes() -> Iterator[Any]:
+    distributed = pytest.importorskip("distributed")
+    with running._local_cluster(2) as cluster, distributed.Client(cluster, set_as_default=False) as client:
+        yield client
+
+
+@pytest.fixture
+def client(_processes: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A client of two processes of this machine, as a Runner starts them: those that one starts in this test, too."""
+    monkeypatch.setattr(running, "_local_cluster", lambda workers: nullcontext(_processes.cluster))
+    return _processes

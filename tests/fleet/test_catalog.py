@@ -222,6 +222,15 @@ def test_names_that_are_no_text(tmp_path: Path) -> None:
     assert Catalog(str(tmp_path), store=tmp_path / "store").archives.index.tolist() == [source]
 
 
+def test_a_folder_that_can_not_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def scandir(path: str) -> None:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(SourceError, match=r"can't be listed \(Permission denied\)"):
+        Catalog(str(tmp_path)).refresh()
+
+
 def test_a_folder_is_no_pattern(tmp_path: Path) -> None:
     hourly(tmp_path / "b[1]*", 1)
     hourly(tmp_path / "b1x", 2)

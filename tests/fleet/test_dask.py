@@ -95,6 +95,7 @@ def assert_same(one: Catalog, other: Catalog) -> None:
     assert one.gaps().equals(other.gaps())
 
 
+@pytest.mark.usefixtures("client")
 def test_two_processes_give_what_one_gives(sources: list[str], local: Catalog) -> None:
     assert_same(Catalog(sources, workers=2, key="fixed"), local)
 

@@ -6,7 +6,7 @@ import json
 import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ import pytest
 import snapkit
 from snapkit.errors import NotInSnapshotError, SnapshotError
 from snapkit.fleet import dataset as module
-from snapkit.fleet import running
 from snapkit.fleet.catalog import Catalog
 from snapkit.fleet.check import check
 from snapkit.fleet.dataset import DEFAULT, OF_SNAPSHOT, folder_name, record_schema, tables_in
@@ -432,19 +431,17 @@ def test_every_type_has_a_schema_without_columns_that_collide() -> None:
 # -- where it is done
 
 
-def test_more_processes_and_a_dask_cluster_give_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    distributed = pytest.importorskip("distributed")
+def test_more_processes_and_a_dask_cluster_give_the_same(tmp_path: Path, client: Any) -> None:
     tables = ["jobs", "allocs", "acl_tokens"]
     here = Catalog(WEEK, store=tmp_path / "here", key=KEY, level="counts")
     told = here.extract(tables)
-    with running._local_cluster(2) as cluster, distributed.Client(cluster, set_as_default=False) as client:
-        monkeypatch.setattr(running, "_local_cluster", lambda workers: nullcontext(cluster))  # one is enough
-        for n, where in enumerate(({"workers": 2}, {"client": client})):
-            there = Catalog(WEEK, store=tmp_path / str(n), key=KEY, level="counts", **where)
-            there._entries, there._places = {e.location: e for e in here.entries()}, here._places  # tested elsewhere
-            pd.testing.assert_frame_equal(there.extract(tables), told)
-            for table in tables:
-                pd.testing.assert_frame_equal(there.table(table), here.table(table))
+    options: list[dict[str, Any]] = [{"workers": 2}, {"client": client}]
+    for n, where in enumerate(options):
+        there = Catalog(WEEK, store=tmp_path / str(n), key=KEY, level="counts", **where)
+        there._entries, there._places = {e.location: e for e in here.entries()}, here._places  # tested elsewhere
+        pd.testing.assert_frame_equal(there.extract(tables), told)
+        for table in tables:
+            pd.testing.assert_frame_equal(there.table(table), here.table(table))
 
 
 def test_an_archive_that_workers_die_of_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,13 +17,6 @@ from . import work
 distributed = pytest.importorskip("distributed")
 
 
-@pytest.fixture(scope="module")
-def client() -> Iterator[Any]:
-    """Two processes of this machine, as a Runner starts them, for several runs."""
-    with running._local_cluster(2) as cluster, distributed.Client(cluster, set_as_default=False) as client:
-        yield client
-
-
 def test_here_it_is_one_after_another() -> None:
     runner = Runner()
     assert runner.here
