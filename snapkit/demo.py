@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import textwrap
 from pathlib import Path
 
 from snapkit.cluster.client import Client
@@ -25,7 +27,7 @@ somewhere. snapkit reads it as it is. Here are five files of one cluster, a real
 def run() -> None:
     """A week: a backup is fetched, checked and read; then an intruder; then a slip of the hand."""
     week = shared("data") / "v2.0.5"
-    print(INTRODUCTION)
+    print(_wrapped(INTRODUCTION))
     with tempfile.TemporaryDirectory(prefix="snapkit-demo-") as folder:
         say("Monday. Fetch a backup from the cluster, which snapkit itself plays here.")
         with serve(week / "monday.snap") as cluster:
@@ -42,7 +44,12 @@ def run() -> None:
 
 
 def say(chapter: str) -> None:
-    print(f"\n{chapter}")
+    print(f"\n{_wrapped(chapter)}")
+
+
+def _wrapped(text: str) -> str:
+    """Lines that a terminal does not break in a word."""
+    return textwrap.fill(text, min(shutil.get_terminal_size((120, 24)).columns, 120))
 
 
 def tell(snapshot: Snapshot, report: Report) -> None:
@@ -71,6 +78,8 @@ def investigate(before: Snapshot, after: Snapshot) -> None:
     say("Wednesday. All machines are slow, and nobody did anything. What changed since Tuesday in rights and jobs?")
     changes = compare(before, after, tables=["acl_tokens", "acl_policies", "jobs"])
     for row in changes.objects.to_dict("records"):
+        if not row["Name"] and "/periodic-" in row["Key"][-1]:
+            continue  # the runs of a report, as every day
         print(f"   {row['Change']:8} {row['Table']:13} {row['Name'] or '/'.join(row['Key'])}")
     print("   Somebody made a token, and a job that runs everywhere. And the policy of those who have no token at all:")
     for line in changes.get("acl_policies", "anonymous").set_index("Path")["Diff"]["Rules"].splitlines()[1:]:
@@ -90,9 +99,9 @@ def investigate(before: Snapshot, after: Snapshot) -> None:
 def take_back(now: Path, backup: Path) -> None:
     """One job out of yesterday's backup, back into the cluster as it is now."""
     say(
-        "Friday. By a slip of the hand the job payments is gone. A restore of Thursday's backup would undo a whole day;"
+        "Friday. By a slip of the hand the job payments is gone. A restore of Thursday's backup would undo a whole "
+        "day; so take back this job and the secret that it needs, and leave all else alone:"
     )
-    print("so take back this job and the secret that it needs, and leave all else alone:")
     wanted = [("jobs", "payments", "payments"), ("variables", "payments", "psp/credentials")]
     with serve(now) as cluster:
         client = Client(cluster.address, token=cluster.token)

@@ -15,7 +15,9 @@ from snapkit.errors import SourceError, TargetExistsError
 def refuse_existing(path: str | os.PathLike[str], overwrite: bool) -> None:
     """Raise TargetExistsError if there is something at `path` and it may not be replaced."""
     if not overwrite and os.path.lexists(path):
-        raise TargetExistsError("is there already", str(path), "name another file, or ask for it to be overwritten")
+        raise TargetExistsError(
+            "is there already", str(path), "name another file, or replace it: --overwrite, in Python overwrite=True"
+        )
 
 
 @contextmanager

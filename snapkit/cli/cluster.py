@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -124,7 +125,7 @@ def restore(
     with _held(file) as source:
         planned = _plan(client, source(), apply_, {**options, "folder": (safety or log).parent})
         if plan_:
-            _show_plan(planned, output, overwrite, json_)
+            _show_plan(planned, file, output, overwrite, json_)
             return
         if errors := planned.errors(accept or ()):
             print_text(planned.to_text())
@@ -175,13 +176,17 @@ def _plan(client: Client, source: Any, path: Path | None, options: dict[str, Any
     return Plan.load(path) if path is not None else plan(client, source, **options)
 
 
-def _show_plan(planned: Plan, output: Path | None, overwrite: bool, json_: bool) -> None:
+def _show_plan(planned: Plan, file: str, output: Path | None, overwrite: bool, json_: bool) -> None:
     if output is not None:
         planned.save(output, overwrite=overwrite)
     if json_:
         print_json(planned.to_json())
     else:
         print_text(planned.to_text())
+        if output is not None:
+            confirm = f"--confirm {planned.confirmation}"
+            command = f"snapkit restore {shlex.quote(file)} --apply {shlex.quote(str(output))} {confirm}"
+            print_text(f"To do it: {one_line(command)} --journal JOURNAL\n")
     if not planned.report.ok:
         raise typer.Exit(1)
 
@@ -253,10 +258,13 @@ def _show_outcome(outcome: Outcome, json_: bool) -> None:
         for finding in outcome.report.found if outcome.report is not None else ():
             print_text(f"{finding}\n")
         print_text(f"journal: {one_line(outcome.journal)}, its newest line {outcome.head}\n")
-        if outcome.safety:
+        if outcome.safety and Path(outcome.safety).exists():
             print_text(f"state before: {one_line(outcome.safety)}\n")
     if outcome.status in ("unchanged", "unclear"):
-        raise SnapshotError(outcome.message, outcome.journal, "see what was said")
+        advice = (
+            "--resume finds out and goes on" if outcome.status == "unclear" else "make a new plan, with a new journal"
+        )
+        raise SnapshotError(outcome.message, outcome.journal, advice)
     if not outcome.ok:
         raise typer.Exit(1)
 

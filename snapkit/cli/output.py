@@ -104,6 +104,11 @@ def show_frame(frame: pd.DataFrame, json_: bool, limit: int | None, *, everythin
     if not rows:
         print("0 rows")
         return
+    words = {name: max(map(_longest_word, (name, *(row[name] for row in rows)))) for name in fitting}
+    if everything and sys.stdout.isatty() and sum(words.values()) + 2 * len(words) > _width():
+        _draw_rows(fitting, rows)
+        print(f"{len(frame):,} rows")
+        return
     table = grid(*fitting, right=[i for i, name in enumerate(fitting) if name in numbers])
     for row in rows:
         table.add_row(*(row[name] for name in fitting))
@@ -112,6 +117,21 @@ def show_frame(frame: pd.DataFrame, json_: bool, limit: int | None, *, everythin
     if left:
         print(f"{len(left)} more columns (--columns or --json): {one_line(', '.join(left))}")
     print(f"{len(frame):,} rows" + (f", {len(shown):,} shown (--limit 0 for all)" if len(shown) < len(frame) else ""))
+
+
+def _longest_word(text: str) -> int:
+    return max(map(len, text.split()), default=0)
+
+
+def _draw_rows(names: list[str], rows: list[dict[str, str]]) -> None:
+    """One row below the other, for a terminal on which a table would break ids and times in two."""
+    for row in rows:
+        table = grid("", "")
+        for name in names:
+            if row[name]:
+                table.add_row(name, row[name])
+        draw(table)
+        print()
 
 
 def _fitting(names: list[str], rows: list[dict[str, str]]) -> list[str]:

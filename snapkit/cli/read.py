@@ -118,8 +118,11 @@ def show(
         else:
             names = [name.strip() for name in columns.split(",")] if columns else None
             reads = unlocks and (names is None or ITEMS in names)
-            frame = _variables(snapshot, names, keystore) if reads else snapshot.table(table, names, reveal=reveal)
-            show_frame(_where(frame, where), json_, limit, everything=names is not None)
+            further = _further(snapshot, table, names, where) if names is not None else []
+            asked = [*names, *further] if names is not None else None
+            frame = _variables(snapshot, asked, keystore) if reads else snapshot.table(table, asked, reveal=reveal)
+            frame = _where(frame, where).drop(columns=further, errors="ignore")
+            show_frame(frame, json_, limit, everything=names is not None)
 
 
 ITEMS = "Items"  # as Nomad's API calls what is in a variable
@@ -159,6 +162,16 @@ def _where(frame: pd.DataFrame, condition: str | None) -> pd.DataFrame:
         raise SnapshotError(
             f"can't be evaluated ({error})", f"--where {condition!r}", f"the fields are {names}"
         ) from error
+
+
+def _further(snapshot: Snapshot, table: str, names: list[str], condition: str | None) -> list[str]:
+    """The columns that a condition looks at and that are not to be shown."""
+    try:
+        nodes = list(ast.walk(ast.parse(condition or "", mode="eval")))
+    except SyntaxError:
+        return []  # said where it is evaluated
+    mentioned = dict.fromkeys(node.id for node in nodes if isinstance(node, ast.Name))
+    return [name for name in mentioned if name in snapshot.columns(table) and name not in names]
 
 
 HARMLESS = {"str", "dt", "isna", "isnull", "notna", "notnull", "isin", "between"}

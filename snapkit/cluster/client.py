@@ -855,7 +855,9 @@ def _writing(where: str, kinds: type[Exception] = OSError) -> Iterator[None]:
 
 def _refuse_existing_object(system: Any, path: str, shown: str) -> None:
     if system.exists(path):
-        raise TargetExistsError("is there already", shown, "name another file, or ask for it to be overwritten")
+        raise TargetExistsError(
+            "is there already", shown, "name another file, or replace it: --overwrite, in Python overwrite=True"
+        )
 
 
 def _announced(header: str) -> bytes | None:

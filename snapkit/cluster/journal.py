@@ -115,7 +115,10 @@ class Journal:
             finally:
                 os.close(folder)
         except FileExistsError as error:
-            advice = "name another file; an interrupted restore goes on with `snapkit restore --resume`"
+            advice = (
+                "an interrupted restore goes on with `snapkit restore --resume`; for a new one name another file, "
+                "also where the first was refused"
+            )
             raise TargetExistsError("is there already", str(path), advice) from error
         except OSError as error:
             raise SourceError(f"can't be written ({error.strerror})", str(path), "check the path") from error

@@ -186,7 +186,9 @@ class ServedCluster:
             listener.close()
             reason = getattr(error, "strerror", None) or error
             shown = str(bound) if uds is not None else f"{host}:{port}"
-            raise SnapshotError(f"can't be listened on ({reason})", shown, "name another") from error
+            raise SnapshotError(
+                f"can't be listened on ({reason})", shown, "name another, on the command line by --port"
+            ) from error
         self._uds = Path(uds) if uds is not None else None
         self._port = 0 if uds is not None else listener.getsockname()[1]
         scheme = "https" if tls_cert else "http"

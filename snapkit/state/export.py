@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -96,6 +97,9 @@ def export(
         snapshot.columns(table)  # so that a wrong name fails before anything is written
     by_suffix = _SUFFIXES.get(target.suffix.lower())
     form = format or by_suffix or "parquet"
+    if form == "parquet" and by_suffix is None and format is None and _LIKE_A_FILE.fullmatch(target.suffix):
+        known = ", ".join(_SUFFIXES)
+        raise SnapshotError("has no suffix of a format", str(target), f"there are {known}; a folder has none")
     if form not in {*_TABLE_FORMATS, *_DATABASES}:
         raise SnapshotError(f"is no format {form!r}", "", f"there are {', '.join([*_TABLE_FORMATS, *_DATABASES])}")
     if form in _DATABASES:
@@ -272,6 +276,7 @@ _DATABASES: dict[str, Callable[[Snapshot, Sequence[str], Path, bool], list[int]]
     "sqlite": _sqlite,
     "duckdb": _duckdb,
 }
+_LIKE_A_FILE = re.compile(r"\.[A-Za-z]\w{1,6}")
 _SUFFIXES = {
     ".csv": "csv",
     ".jsonl": "jsonl",

@@ -183,7 +183,7 @@ def scaling_policy_job(subject: Subject) -> Iterator[Found]:
 
 # -- keys
 
-_KEYSTORE = "keep a server's keystore with the archive, and give it as keystore="
+_KEYSTORE = "keep a server's keystore with the archive, and give it: --keystore, in Python keystore="
 
 
 def _unusable(subject: Subject, wanted: Iterable[str]) -> dict[str, str]:
