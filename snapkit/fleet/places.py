@@ -162,7 +162,12 @@ def without_credentials(text: str, access: Access, *addresses: str) -> str:
     """A message in one line, without what storage options, addresses or the environment's variables hold."""
     for address in addresses:
         text = text.replace(address, archive.describe(address))
-    for secret in sorted(_credentials(access), key=len, reverse=True):
+    secrets = _credentials(access)
+    for address in addresses:  # also by itself, where a message has no more than a bucket's name
+        path, _, query = address.partition("://")[2].partition("?")
+        user = path.rpartition("@")[0]
+        secrets |= {user, user.partition(":")[2], query} - {""}
+    for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, "…")
     text = re.sub(r"(?<=://)[^/\s@]*@", "", text)
     text = re.sub(r"(\w://[^\s?'\"]*)\?[^\s'\"]*", r"\1", text)

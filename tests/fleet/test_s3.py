@@ -156,7 +156,7 @@ def test_no_credentials_in_what_is_shown_kept_or_logged(
     clean(spoken.text)
 
 
-@pytest.mark.parametrize("reason", ["bucket", "user", "nowhere", "boom"])
+@pytest.mark.parametrize("reason", ["bucket", "user", "bucket with user", "nowhere", "boom"])
 def test_no_credentials_in_an_error(s3: Storage, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
     options: dict[str, Any] = dict(s3.options)
     source = "s3://backups/nomad/*.snap"
@@ -165,6 +165,8 @@ def test_no_credentials_in_an_error(s3: Storage, reason: str, monkeypatch: pytes
     elif reason == "user":
         source = "https://user-canary:sig-canary@127.0.0.1:9/backups/a.snap?X-Signature=sig-canary"
         options = {}
+    elif reason == "bucket with user":
+        source = "s3://user-canary:sig-canary@backups/nomad/*.snap?X-Signature=sig-canary"
     elif reason == "nowhere":
         options["endpoint_url"] = "http://127.0.0.1:9"
         options["config_kwargs"] = {"retries": {"max_attempts": 0}, "connect_timeout": 1}
