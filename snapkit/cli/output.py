@@ -104,10 +104,13 @@ def show_frame(frame: pd.DataFrame, json_: bool, limit: int | None, *, everythin
     if not rows:
         print("0 rows")
         return
+    shown_of = f"{len(frame):,} rows"
+    if len(shown) < len(frame):
+        shown_of += f", {len(shown):,} shown (--limit 0 for all)"
     words = {name: max(map(_longest_word, (name, *(row[name] for row in rows)))) for name in fitting}
     if everything and sys.stdout.isatty() and sum(words.values()) + 2 * len(words) > _width():
         _draw_rows(fitting, rows)
-        print(f"{len(frame):,} rows")
+        print(shown_of)
         return
     table = grid(*fitting, right=[i for i, name in enumerate(fitting) if name in numbers])
     for row in rows:
@@ -116,7 +119,7 @@ def show_frame(frame: pd.DataFrame, json_: bool, limit: int | None, *, everythin
     left = [name for name in names if name not in fitting]
     if left:
         print(f"{len(left)} more columns (--columns or --json): {one_line(', '.join(left))}")
-    print(f"{len(frame):,} rows" + (f", {len(shown):,} shown (--limit 0 for all)" if len(shown) < len(frame) else ""))
+    print(shown_of)
 
 
 def _longest_word(text: str) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import snapkit
+from snapkit.cli.output import show_frame
 from tests import forge
 
 from ..conftest import ARCHIVES, ORACLES, oracle, path_of
@@ -89,6 +90,25 @@ def test_a_table_fits_the_terminal_and_tells_what_it_left_out() -> None:
 def test_an_empty_table_is_no_error() -> None:
     assert fine("show", MONDAY, "csi_volumes") == "0 rows\n"
     assert shown(MONDAY, "csi_volumes") == []
+
+
+def test_where_looks_at_what_is_not_shown() -> None:
+    found = shown(MONDAY, "allocs", "--where", "ClientStatus == 'failed'", "--columns", "Name,NodeName")
+    assert {row["Name"] for row in found} == {"payments.ledger[0]"}
+    assert all(set(row) == {"ID", "Name", "NodeName"} for row in found)
+
+
+def test_a_narrow_terminal_breaks_no_id(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, opened: Open
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "80")
+    frame = opened("v2.0.5/monday").table("allocs", ["Name", "NodeID", "EvalID"])
+    show_frame(frame, False, None, everything=True)
+    shown = capsys.readouterr().out.splitlines()
+    assert max(map(len, shown)) <= 80
+    assert [line.split()[1] for line in shown if line.startswith("EvalID")] == list(frame["EvalID"])
+    assert shown[-1] == "13 rows"
 
 
 def test_where_picks_rows() -> None:

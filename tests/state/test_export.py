@@ -152,6 +152,14 @@ def test_values_of_each_kind_keep_all_their_digits(
     assert empty.keys() == row.keys()
 
 
+def test_no_folder_is_called_like_a_file_by_mistake(opened: Open, tmp_path: Path) -> None:
+    with pytest.raises(SnapshotError, match="has no suffix of a format"):
+        export(opened("v2.0.5/monday"), tmp_path / "out.xlsx")
+    assert list(tmp_path.iterdir()) == []
+    export(opened("v2.0.5/monday"), tmp_path / "2026.11", tables=["jobs"])
+    assert (tmp_path / "2026.11").is_dir()
+
+
 @pytest.mark.parametrize("suffix", [".ndjson", ".sqlite3", ".db", ".CSV"])
 def test_the_suffix_tells_the_format(suffix: str, opened: Open, tmp_path: Path) -> None:
     path = tmp_path / f"out{suffix}"
