@@ -514,7 +514,7 @@ def test_of_two_archives_no_interval_is_guessed(series: Callable[..., Catalog]) 
 
 
 def test_an_index_that_went_back_is_told(series: Callable[..., Catalog]) -> None:
-    catalog = series(*((HERE, hour, index, False) for hour, index in enumerate([100, 200, 150, 160, 155])))
+    catalog = series(*((HERE, hour, index, False) for hour, index in enumerate([100, 200, 150, 160, 155, 155])))
     back = catalog.went_back()
     assert list(zip(back["From"], back["To"], back["IndexBefore"], back["IndexAfter"], strict=True)) == [
         (at(1), at(2), 200, 150),

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 import snapkit
 from snapkit.errors import NotInSnapshotError, SnapshotError
-from snapkit.fleet.anomalies import ACL_TABLES
+from snapkit.fleet.anomalies import ACL_TABLES, _jumps
 from snapkit.fleet.catalog import Catalog
 from snapkit.fleet.conditions import ConditionError, condition, select
 from snapkit.format.schema import BY_TABLE
@@ -569,3 +569,20 @@ def test_a_token_that_expired_was_not_deleted_and_an_index_goes_back(tmp_path: P
     found = Catalog(str(tmp_path), level="counts").anomalies()
     assert list(zip(found["Kind"], found["Key"], strict=True)) == [("acl-deletion", ("2",)), ("index-back", ())]
     assert "from 500 to 400" in found["Message"].iloc[1]
+
+
+@pytest.mark.parametrize(
+    ("counts", "jumps"),
+    [
+        ([100, 101, 102, 103, 203], [4]),  # many times a usual step
+        ([10, 40, 70, 130, 160], []),  # as large as usual
+        ([100, 100, 140, 140], []),  # less than half of what was there
+        ([1, 1, 15, 15], []),  # little by itself
+        ([400, 400, 100, 100], [2]),
+    ],
+)
+def test_a_jump_is_large_by_itself_by_what_was_there_and_by_what_is_usual(counts: list[int], jumps: list[int]) -> None:
+    places: Any = list(range(len(counts)))
+    measured = {"Count": counts, "Bytes": [0] * len(counts)}
+    found: list[Any] = [jump.archive for jump in _jumps(places, "evals", measured)]
+    assert found == jumps
