@@ -118,6 +118,11 @@ def archive(content: bytes, meta: bytes | None = None, before: bytes = b"") -> b
     return squeeze(before + tar(members(content, meta)))
 
 
+def state_of(data: bytes) -> bytes:
+    """The state.bin in an archive."""
+    return next(content for member, content in untar(data) if member.name == "state.bin")
+
+
 def untar(data: bytes) -> list[tuple[tarfile.TarInfo, bytes]]:
     """The members of an archive by Python's own tarfile."""
     with tarfile.open(fileobj=io.BytesIO(gzip.decompress(data))) as file:

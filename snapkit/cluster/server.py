@@ -334,6 +334,8 @@ class ServedCluster:
         """A copy of the file handle of the archive that is served, and its SHA-256."""
         with self._lock:
             self._pass_time()
+            if self._raft_index > (self._state.snapshot.meta.index or 0):
+                self._edit(self._raft_index)  # after a restore Raft's index goes on, also of an older archive
             return os.fdopen(os.dup(self._state.file.fileno()), "rb"), self._state.digest
 
     def swap(self, file: IO[bytes]) -> None:

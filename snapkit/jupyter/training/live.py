@@ -223,12 +223,12 @@ class FaultyCluster(ServedCluster):
 
     def swap(self, file: IO[bytes]) -> None:
         if self._taken:
-            self._take(file)
+            super().swap(file)
             return
         own: Any = os.fdopen(os.dup(file.fileno()), "w+b")  # whose upload is answered with an error closes its file
         own.raw.name = file.name
         try:
-            self._take(own)
+            super().swap(own)
         except BaseException:
             own.close()
             raise
@@ -238,12 +238,6 @@ class FaultyCluster(ServedCluster):
         self._election.daemon = True
         self._election.start()
         raise ApiError(500, LEADER_LOST)
-
-    def _take(self, file: IO[bytes]) -> None:
-        """Restore it. What is saved from here on has Raft's index, which went on, as a real server's does."""
-        super().swap(file)
-        with self._lock:
-            self._edit(self._raft_index)
 
     def elect(self) -> None:
         """There is a leader again."""
