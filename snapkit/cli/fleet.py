@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -52,7 +53,9 @@ def catalog_of(
 ) -> Catalog:
     """A catalog that has been read; notes on stderr what could not be."""
     from snapkit.fleet.catalog import Catalog
+    from snapkit.fleet.questions import LeftOutWarning
 
+    warnings.simplefilter("ignore", LeftOutWarning)  # the command tells it by itself
     catalog = Catalog(sources, store=store, client=dask, workers=workers, level=level, target=target, identity=identity)
     with progress_bar("Reading archives") as progress:
         catalog.refresh(again=again, progress=progress)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import warnings
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ import pandas as pd
 from snapkit.errors import SnapshotError, SourceError
 from snapkit.fleet.frames import times
 from snapkit.progress import long_work
+from snapkit.state.page import plain
 
 if TYPE_CHECKING:
     from snapkit.fleet.dataset import Archive, Dataset
@@ -28,13 +30,18 @@ if TYPE_CHECKING:
 FOLDER = "dataset"  # of a store
 
 
+class LeftOutWarning(UserWarning):
+    """An answer is not about all archives."""
+
+
 class Questions(ABC):
     """The part of a Catalog that needs the records of archives: what is asked for is extracted first, and kept.
 
     Records are kept in the folder `dataset` of the store (without a store: in a temporary folder, as long as the
     catalog lives), each distinct record once and with its secrets masked; an archive is read again only for a table
-    that was not extracted from it. Archives that can't be read are left out: `extract()` tells which. Questions are
-    about the archives that the catalog lists now; what was extracted of others stays in the store and is not asked.
+    that was not extracted from it. Archives that can't be read are left out: a LeftOutWarning says so, and
+    `extract()` tells which. Questions are about the archives that the catalog lists now; what was extracted of others
+    stays in the store and is not asked.
     """
 
     store: Path | None
@@ -86,8 +93,28 @@ class Questions(ABC):
     def _extracted(self, *tables: str) -> list[Archive]:
         """The archives, with these tables extracted."""
         archives = self._whole()
-        self._extract(archives, tables)
+        self._warn(self._told(archives, self._extract(archives, tables)))
         return archives
+
+    def _warn(self, told: pd.DataFrame) -> None:
+        left = told[told["Status"] == "left out"]
+        if len(left):
+            what = f"{len(left):,} of {len(told):,} archives are left out, as extract() tells: "
+            warnings.warn(what + plain("; ".join(left["Message"][:3])), LeftOutWarning, stacklevel=4)
+
+    def _told(self, archives: Sequence[Archive], extracted: pd.DataFrame) -> pd.DataFrame:
+        """What was extracted, and the archives of which nothing could be."""
+        told = {archive.place.source for archive in archives}
+        known = {entry.sha256 for entry in self.entries() if entry.source in told}
+        rows = [
+            (entry.source, "left out", None, None, entry.error)
+            for entry in self.entries()
+            if entry.source not in told and (not entry.sha256 or entry.sha256 not in known)
+        ]
+        if not rows:
+            return extracted
+        others = pd.DataFrame(rows, columns=list(extracted.columns)).astype(extracted.dtypes.to_dict())
+        return pd.concat([extracted, others], ignore_index=True)
 
     @contextmanager
     def _readable(self) -> Iterator[None]:
@@ -127,18 +154,7 @@ class Questions(ABC):
 
         archives = self._whole()
         names = list(DEFAULT if tables is None else dict.fromkeys(tables))
-        frame = self._extract(archives, names, progress=progress)
-        told = {archive.place.source for archive in archives}
-        known = {entry.sha256 for entry in self.entries() if entry.source in told}
-        rows = [
-            (entry.source, "left out", None, None, entry.error)
-            for entry in self.entries()
-            if entry.source not in told and (not entry.sha256 or entry.sha256 not in known)
-        ]
-        if not rows:
-            return frame
-        others = pd.DataFrame(rows, columns=list(frame.columns)).astype(frame.dtypes.to_dict())
-        return pd.concat([frame, others], ignore_index=True)
+        return self._told(archives, self._extract(archives, names, progress=progress))
 
     # -- questions
 
@@ -237,10 +253,11 @@ class Questions(ABC):
 
         if by not in ("table", "job") or measure not in ("Bytes", "Count"):
             raise SnapshotError(f"can't be {by!r:.40} and {measure!r:.40}", "growth", "by table or job, Bytes or Count")
-        archives = one_cluster(self._whole(), cluster)
+        everything = self._whole()
+        archives = one_cluster(everything, cluster)
+        self._warn(self._told(everything, self._extract(archives, [] if by == "table" else list(OF_JOBS))))
         if by == "table":
             return growth_by_table(self.tables, archives, measure)
-        self._extract(archives, list(OF_JOBS))
         with self._readable():
             return growth_by_job(self.dataset, [a for a in archives if self.dataset.has(a, "jobs")], measure)
 

@@ -21,6 +21,7 @@ from snapkit.fleet import dataset as module
 from snapkit.fleet.catalog import Catalog
 from snapkit.fleet.check import check
 from snapkit.fleet.dataset import DEFAULT, OF_SNAPSHOT, folder_name, record_schema, tables_in
+from snapkit.fleet.questions import LeftOutWarning
 from snapkit.fleet.running import Runner
 from snapkit.format.schema import BY_TABLE, TYPES, RecordType
 from snapkit.state.tables import to_frame
@@ -159,10 +160,15 @@ def test_a_damaged_archive_is_left_out_and_told(tmp_path: Path) -> None:
     written(tmp_path / "in", "1.snap", damaged(with_jobs(2, 1)))
     written(tmp_path / "in", "2.snap", whole)  # the same once more
     (tmp_path / "in" / "3.snap").write_bytes(b"no archive")
-    told = Catalog(str(tmp_path / "in"), store=tmp_path / "store", level="counts").extract(["jobs"])
+    catalog = Catalog(str(tmp_path / "in"), store=tmp_path / "store", level="counts")
+    told = catalog.extract(["jobs"])
     status = dict(zip(told["Source"].str[-6:], told["Status"], strict=True))
     assert status == {"0.snap": "extracted", "1.snap": "left out", "3.snap": "left out"}
     assert told.loc[told["Status"] == "left out", "Message"].str.len().gt(20).all()
+    for ask in (lambda: catalog.table("jobs"), lambda: catalog.growth(), lambda: catalog.growth("job")):
+        with pytest.warns(LeftOutWarning, match=r"2 of 3 archives are left out, .*: .*1\.snap") as heard:
+            ask()
+        assert [warning.filename for warning in heard] == [__file__], "where it was asked"
 
 
 def test_fields_and_types_that_the_schema_lacks(tmp_path: Path) -> None:
@@ -414,7 +420,8 @@ def test_an_archive_that_lacks_a_table_is_not_one_whose_table_is_empty(tmp_path:
     query = "SELECT count(*) AS n FROM snapshots"
     assert catalog.sql(query)["n"].tolist() == [2]
     assert catalog.sql(f"{query} LEFT JOIN jobs USING (Snapshot)")["n"].tolist() == [2]
-    assert catalog.sql(f"{query} LEFT JOIN allocs USING (Snapshot)")["n"].tolist() == [1]
+    with pytest.warns(LeftOutWarning, match="1 of 2 archives"):
+        assert catalog.sql(f"{query} LEFT JOIN allocs USING (Snapshot)")["n"].tolist() == [1]
 
 
 def test_tables_are_found_in_queries() -> None:

@@ -22,6 +22,7 @@ from snapkit.errors import NotInSnapshotError, SnapshotError
 from snapkit.fleet.anomalies import ACL_TABLES, _jumps
 from snapkit.fleet.catalog import Catalog
 from snapkit.fleet.conditions import ConditionError, condition, select
+from snapkit.fleet.questions import LeftOutWarning
 from snapkit.format.schema import BY_TABLE
 from tests import forge
 from tests.conftest import path_of
@@ -450,7 +451,8 @@ def test_an_archive_that_is_left_out_is_no_deletion(tmp_path: Path) -> None:
     write(tmp_path, [{key: {"Name": "gpu", "Description": "a", "Meta": {}}}] * 3, [1, 2, 3])
     middle = tmp_path / f"{HERE[0]}-1.snap"
     middle.write_bytes(middle.read_bytes()[:-40])
-    states = Catalog(str(tmp_path), level="counts").history("node_pools", "gpu").states
+    with pytest.warns(LeftOutWarning, match="1 of 3 archives"):
+        states = Catalog(str(tmp_path), level="counts").history("node_pools", "gpu").states
     assert (states["Change"].tolist(), states["Snapshots"].tolist()) == (["there"], [2])
 
 
