@@ -947,7 +947,10 @@ def find_raft_snapshot(folder: Path) -> tuple[Path, list[Path]]:
     finished = [path for path in copies if path.suffix != ".tmp" and (path / STATE).exists()]
     if not finished:
         found = f", only unfinished ones ({', '.join(p.name for p in unfinished)})" if unfinished else ""
-        raise SourceError(f"the directory holds no snapshot{found}", "", f"it needs {META} and {STATE} below it")
+        advice = f"it needs {META} and {STATE} below it"
+        if any(folder.glob("*.snap")):
+            advice = "it is archives that it holds: name one, or all by a quoted pattern such as '*.snap'"
+        raise SourceError(f"the directory holds no snapshot{found}", "", advice)
     return max(finished, key=lambda path: [int(n) if n.isdigit() else -1 for n in path.name.split("-")]), unfinished
 
 

@@ -675,6 +675,8 @@ def test_a_directory_without_a_snapshot_is_refused(tmp_path: Path) -> None:
     error = refused(tmp_path, SourceError)
     assert "holds no snapshot" in error.what
     assert "meta.json and state.bin" in error.advice
+    (tmp_path / "monday.snap").touch()
+    assert "it is archives that it holds: name one" in refused(tmp_path, SourceError).advice
 
 
 def test_a_copy_whose_size_or_meta_differs_is_refused_by_place(tmp_path: Path) -> None:
