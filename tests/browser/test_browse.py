@@ -45,6 +45,9 @@ def show_it_all(page, cells) -> None:
             cell.get_by_role("combobox").nth(place).select_option(index=0)
     changes.get_by_role("checkbox").uncheck()
     changes.get_by_role("searchbox").fill("changed")
+    expect(changes.get_by_role("status").first).to_have_text(
+        "3 of 17 rows"
+    )  # else it is a row of before that is clicked
     changes.get_by_role("row").filter(has_text="anonymous").click()
     expect(changes.get_by_text('+namespace "*" { policy = "write" }')).to_be_visible()
     expect(timeline.locator(".snapkit-events [role=status]")).to_contain_text("410 of 411")
@@ -92,6 +95,7 @@ def zoom_the_timeline(page, cell) -> None:
     page.mouse.up()
     expect(rows).to_have_text("410 rows")
     cell.get_by_role("searchbox").fill("anonymous Kind=acl_policy.changed")
+    expect(rows).not_to_have_text("410 rows")
     row = cell.get_by_role("row").filter(has_text="acl_policy.changed").first
     row.click()
     detail = cell.locator(".snapkit-detail")
