@@ -15,24 +15,22 @@ import json
 import os
 import platform
 import shutil
-import socket
 import statistics
-import subprocess
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import snapkit
 from bench.grow import Copier
 from bench.speed import SMALL
+from bench.turns import publish
 from snapkit.format import archive
 from snapkit.format.schema import BY_TABLE
-from snapkit.jupyter import lab_command, lab_environment, prepare_lab
-from tests.browser.driving import CHROMIUM, PANEL, SCREEN, TOKEN, Lab, run_all, wait_until_idle
+from snapkit.jupyter import prepare_lab
+from tests.browser.driving import CHROMIUM, PANEL, SCREEN, TOKEN, Lab, run_all, running_lab, wait_until_idle
 
 ALLOC = BY_TABLE["allocs"].byte
 MANY = "many.snap"
@@ -85,34 +83,14 @@ def many(target: Path, count: int) -> None:
 
 
 @contextmanager
-def running_lab(folder: Path) -> Iterator[Lab]:
+def saving_lab(folder: Path) -> Iterator[Lab]:
     """A JupyterLab that saves the state of widgets."""
     notebooks = prepare_lab(folder)
     settings = folder / "config/lab/user-settings/@jupyter-widgets/jupyterlab-manager/plugin.jupyterlab-settings"
     settings.parent.mkdir(parents=True)
     settings.write_text(json.dumps({"saveState": True}))
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    options = [f"--ServerApp.port={port}", "--ServerApp.open_browser=False", f"--IdentityProvider.token={TOKEN}"]
-    environment = lab_environment() | {
-        "JUPYTER_CONFIG_DIR": str(folder / "config"),
-        "JUPYTER_DATA_DIR": str(folder / "share"),
-    }
-    with (folder / "lab.log").open("wb") as log:
-        command = lab_command(notebooks, [*options, "--allow-root"])
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=folder)
-        try:
-            for _ in range(600):
-                try:
-                    urllib.request.urlopen(f"http://127.0.0.1:{port}/api?token={TOKEN}", timeout=5).close()
-                    break
-                except OSError:
-                    time.sleep(0.1)
-            yield Lab(f"http://127.0.0.1:{port}", folder)
-        finally:
-            process.terminate()
-            process.wait(20)
+    with running_lab(folder, notebooks) as lab:
+        yield lab
 
 
 def measure(lab: Lab, rounds: int) -> dict[str, Any]:
@@ -210,14 +188,12 @@ def main() -> None:
             many(folder / MANY, options.count)
         if options.keep:
             shutil.copyfile(folder / MANY, options.keep)
-        with running_lab(folder) as lab:
+        with saving_lab(folder) as lab:
             found = measure(lab, options.rounds)
         with snapkit.open(folder / MANY) as snapshot:
             found |= {"bytes": snapshot.meta.size, "note": options.note}
     page = report(found)
-    print(page)
-    if options.write:
-        options.write.write_text(page, encoding="utf-8")
+    publish(page, options.write)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from typing import Any
 import snapkit
 from bench.grow import grow, pack
 from bench.speed import SMALL, floor, peak_memory
-from bench.turns import medians
+from bench.turns import medians, options, publish
 from snapkit.format import archive
 from snapkit.format.values import unpack
 
@@ -127,26 +127,21 @@ def report(figures: dict[str, tuple[float, float]], size: int, changed: int, rou
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--megabytes", type=int, default=200)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--write", type=Path)
+    parser = options(__doc__, 5)
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.child:
-        child(*options.child)
+    asked = parser.parse_args()
+    if asked.child:
+        child(*asked.child)
         return
     with tempfile.TemporaryDirectory() as folder:
         earlier, after, shuffled = (Path(folder) / name for name in ("a.snap", "b.snap", "c.snap"))
-        size, _ = grow(SMALL, earlier, options.megabytes)
+        size, _ = grow(SMALL, earlier, asked.megabytes)
         changed = later(earlier, after, shuffled=False)
         later(earlier, shuffled, shuffled=True)
         commands = {name: ("bench.compare", name, str(earlier), str(after)) for name in MEASURED}
         commands["compare-shuffled"] = ("bench.compare", "compare", str(earlier), str(shuffled))
-        page = report(medians(commands, options.rounds), size, changed, options.rounds)
-    print(page)
-    if options.write:
-        options.write.write_text(page)
+        page = report(medians(commands, asked.rounds), size, changed, asked.rounds)
+    publish(page, asked.write)
 
 
 if __name__ == "__main__":

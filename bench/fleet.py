@@ -26,6 +26,7 @@ from typing import Any
 import snapkit
 from bench.grow import grow
 from bench.speed import peak_memory
+from bench.turns import publish
 from snapkit.fleet.catalog import Catalog
 from snapkit.format import archive
 
@@ -231,9 +232,7 @@ def main() -> None:
     finally:
         if options.folder is None:
             shutil.rmtree(folder.parent)
-    print(page)
-    if options.write:
-        options.write.write_text(page)
+    publish(page, options.write)
 
 
 if __name__ == "__main__":

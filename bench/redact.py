@@ -20,7 +20,7 @@ from pathlib import Path
 import snapkit
 from bench.grow import grow
 from bench.speed import SMALL, floor, peak_memory
-from bench.turns import medians
+from bench.turns import medians, options, publish
 from snapkit.format import archive
 from snapkit.state.redact import Profile, Redactor, redact
 from snapkit.state.store import Store
@@ -107,23 +107,18 @@ def report(figures: dict[str, tuple[float, float]], size: int, rounds: int) -> s
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--megabytes", type=int, default=200)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--write", type=Path)
+    parser = options(__doc__, 3)
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.child:
-        child(*options.child)
+    asked = parser.parse_args()
+    if asked.child:
+        child(*asked.child)
         return
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "large.snap"
-        size, _ = grow(SMALL, path, options.megabytes)
+        size, _ = grow(SMALL, path, asked.megabytes)
         commands = {name: ("bench.redact", name, str(path)) for name in MEASURED}
-        page = report(medians(commands, options.rounds), size, options.rounds)
-    print(page)
-    if options.write:
-        options.write.write_text(page)
+        page = report(medians(commands, asked.rounds), size, asked.rounds)
+    publish(page, asked.write)
 
 
 if __name__ == "__main__":

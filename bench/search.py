@@ -20,7 +20,7 @@ from pathlib import Path
 import snapkit
 from bench.grow import grow
 from bench.speed import SMALL, floor
-from bench.turns import medians
+from bench.turns import medians, options, publish
 from snapkit.state import garbage
 from snapkit.state import sizes as measured
 
@@ -111,19 +111,16 @@ def report(figures: dict[str, tuple[float, float]], size: int, hits: dict[str, i
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--megabytes", type=int, default=200)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser = options(__doc__, 7)
     parser.add_argument("--source", type=Path, default=SMALL)
-    parser.add_argument("--write", type=Path)
     parser.add_argument("--child", nargs=3, metavar=("NAME", "ARCHIVE", "STATE"), help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.child:
-        child(*options.child)
+    asked = parser.parse_args()
+    if asked.child:
+        child(*asked.child)
         return
     with tempfile.TemporaryDirectory() as folder:
         path, state = Path(folder) / "big.snap", Path(folder) / "state.bin"
-        size, _ = grow(options.source, path, options.megabytes)
+        size, _ = grow(asked.source, path, asked.megabytes)
         with snapkit.open(path) as snapshot, state.open("wb") as file:
             file.writelines(snapshot.chunks())
             hits = {name: len(SEARCHES[name](snapshot)) for name in ("text", "regex", "words", "many")}  # type: ignore[arg-type]
@@ -131,10 +128,8 @@ def main() -> None:
         names = ["read", "inflate", "first:text", "first:regex"]
         names += [f"again:{name}" for name in SEARCHES] + [f"first:{name}" for name in SIZES]
         children = {name: ("bench.search", name, str(path), str(state)) for name in names}
-        page = report(medians(children, options.rounds), size, hits, options.rounds)
-    print(page)
-    if options.write:
-        options.write.write_text(page)
+        page = report(medians(children, asked.rounds), size, hits, asked.rounds)
+    publish(page, asked.write)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.grow import grow
+from bench.turns import medians, options, publish
 
 ROOT = Path(__file__).parent.parent
 SMALL = ROOT / "data" / "v2.0.5" / "friday.snap"
@@ -84,6 +84,12 @@ def child(name: str, path: str) -> None:
     if name == "interpreter":
         print(0, peak_memory())
         return
+    if name == "command":  # as a whole process
+        command = [str(Path(sys.executable).with_name("snapkit")), "inspect", "--json", path]
+        started = time.perf_counter()
+        subprocess.run(command, check=True, capture_output=True)
+        print(time.perf_counter() - started, 0)
+        return
     MEASURED[name](str(SMALL))  # what is imported or set up on first use
     started = time.perf_counter()
     MEASURED[name](path)
@@ -96,30 +102,9 @@ def peak_memory() -> int:
     return next(int(line.split()[1]) for line in Path("/proc/self/status").open() if line.startswith("VmHWM"))
 
 
-def run(*command: str) -> tuple[list[float], float]:
-    """What a process prints as numbers, and how long it took as a whole."""
-    started = time.perf_counter()
-    output = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout
-    seconds = time.perf_counter() - started
-    return ([float(word) for word in output.split()] if len(output) < 100 else []), seconds
-
-
 def measure(path: Path, rounds: int) -> dict[str, tuple[float, float]]:
     """Medians of seconds and peak memory (KiB) by name."""
-    seconds: dict[str, list[float]] = {}
-    memory: dict[str, list[float]] = {}
-    commands = {
-        name: [sys.executable, "-m", "bench.speed", "--child", name, str(path)] for name in ("interpreter", *MEASURED)
-    }
-    command = [str(Path(sys.executable).with_name("snapkit")), "inspect", "--json", str(path)]
-    for _ in range(rounds):
-        for name, argv in commands.items():
-            (took, peak), _ = run(*argv)
-            seconds.setdefault(name, []).append(took)
-            memory.setdefault(name, []).append(peak)
-        seconds.setdefault("command", []).append(run(*command)[1])
-    memory["command"] = [0.0]
-    return {name: (statistics.median(seconds[name]), statistics.median(memory[name])) for name in seconds}
+    return medians({name: ("bench.speed", name, str(path)) for name in ("interpreter", *MEASURED, "command")}, rounds)
 
 
 def report(figures: dict[str, tuple[float, float]], size: int, compressed: int, rounds: int) -> str:
@@ -159,23 +144,18 @@ def report(figures: dict[str, tuple[float, float]], size: int, compressed: int, 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--megabytes", type=int, default=200)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser = options(__doc__, 7)
     parser.add_argument("--source", type=Path, default=SMALL)
-    parser.add_argument("--write", type=Path)
     parser.add_argument("--child", nargs=2, metavar=("NAME", "PATH"), help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.child:
-        child(*options.child)
+    asked = parser.parse_args()
+    if asked.child:
+        child(*asked.child)
         return
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "big.snap"
-        size, compressed = grow(options.source, path, options.megabytes)
-        page = report(measure(path, options.rounds), size, compressed, options.rounds)
-    print(page)
-    if options.write:
-        options.write.write_text(page)
+        size, compressed = grow(asked.source, path, asked.megabytes)
+        page = report(measure(path, asked.rounds), size, compressed, asked.rounds)
+    publish(page, asked.write)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import subprocess
 import sys
@@ -9,6 +10,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+
+
+def options(description: str | None, rounds: int) -> argparse.ArgumentParser:
+    """What all measurements are asked: how large an archive, how many rounds, and where the page of figures goes."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--megabytes", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=rounds)
+    parser.add_argument("--write", type=Path)
+    return parser
+
+
+def publish(page: str, write: Path | None) -> None:
+    """Print the page, and keep it if that was asked for."""
+    print(page)
+    if write:
+        write.write_text(page, encoding="utf-8")
 
 
 def medians(children: Mapping[str, Sequence[str]], rounds: int) -> dict[str, tuple[float, float]]:

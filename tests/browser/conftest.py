@@ -1,18 +1,13 @@
 """A real JupyterLab and a real Chromium, one of each for all tests of a worker."""
 
 import shutil
-import socket
-import subprocess
-import time
-import urllib.request
 from collections.abc import Iterator
-from contextlib import closing
 
 import nbformat
 import pytest
 
-from snapkit.jupyter import lab_command, lab_environment, prepare_lab
-from tests.browser.driving import CHROMIUM, TOKEN, Lab
+from snapkit.jupyter import prepare_lab
+from tests.browser.driving import CHROMIUM, Lab, running_lab
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -33,32 +28,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
             if cell.cell_type == "code":
                 cell.outputs, cell.execution_count = [], None
         nbformat.write(notebook, path)
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    options = [f"--ServerApp.port={port}", "--ServerApp.open_browser=False", f"--IdentityProvider.token={TOKEN}"]
-    options += ["--allow-root", "--ServerApp.port_retries=0"]
-    environment = lab_environment() | {
-        "JUPYTER_CONFIG_DIR": str(folder / "config"),
-        "JUPYTER_DATA_DIR": str(folder / "share"),
-    }
-    log = (folder / "lab.log").open("wb")
-    process = subprocess.Popen(lab_command(notebooks, options), stdout=log, stderr=log, env=environment, cwd=folder)
-    address = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(600):
-            try:
-                urllib.request.urlopen(f"{address}/api?token={TOKEN}", timeout=5).close()
-                break
-            except OSError:
-                assert process.poll() is None, (folder / "lab.log").read_text()
-                time.sleep(0.1)
-        yield Lab(address, folder)
-    finally:
-        process.terminate()
-        process.wait(20)
-        log.close()
-        shutil.rmtree(folder, ignore_errors=True)
+    with running_lab(folder, notebooks) as lab:
+        yield lab
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

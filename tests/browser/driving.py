@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
+import subprocess
+import time
+import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import nbformat
+
+from snapkit.jupyter import lab_command, lab_environment
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 TOKEN = "for-this-test-alone"
@@ -50,6 +56,36 @@ class Lab:
         yield page
         context.close()
         assert not errors
+
+
+@contextmanager
+def running_lab(folder: Path, notebooks: Path) -> Iterator[Lab]:
+    """JupyterLab on a folder of notebooks, with settings of its own below `folder`."""
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    options = [f"--ServerApp.port={port}", "--ServerApp.open_browser=False", f"--IdentityProvider.token={TOKEN}"]
+    options += ["--allow-root", "--ServerApp.port_retries=0"]
+    environment = lab_environment() | {
+        "JUPYTER_CONFIG_DIR": str(folder / "config"),
+        "JUPYTER_DATA_DIR": str(folder / "share"),
+    }
+    log = (folder / "lab.log").open("wb")
+    process = subprocess.Popen(lab_command(notebooks, options), stdout=log, stderr=log, env=environment, cwd=folder)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(600):
+            try:
+                urllib.request.urlopen(f"{address}/api?token={TOKEN}", timeout=5).close()
+                break
+            except OSError:
+                assert process.poll() is None, (folder / "lab.log").read_text()
+                time.sleep(0.1)
+        yield Lab(address, folder)
+    finally:
+        process.terminate()
+        process.wait(20)
+        log.close()
 
 
 def wait_until_idle(page: Any) -> None:
