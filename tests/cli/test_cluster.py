@@ -27,7 +27,7 @@ from snapkit.cluster import connection
 from snapkit.cluster.server import Faults, ServedCluster
 from tests import forge
 
-from ..cluster.raw import Raw, http, listening
+from ..cluster.raw import Raw, contents, http, listening
 from ..conftest import DATA, RAFT_DIRECTORIES, path_of
 from . import Ran, command, environment, failed, fine, run
 
@@ -45,15 +45,6 @@ def _nobodys_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
-@pytest.fixture
-def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[ServedCluster]:
-    """Monday, named by the environment."""
-    with snapkit.serve(MONDAY) as cluster:
-        monkeypatch.setenv("NOMAD_ADDR", cluster.address)
-        monkeypatch.setenv("NOMAD_TOKEN", cluster.token)
-        yield cluster
-
-
 def process(*arguments: object, **kwargs: Any) -> subprocess.CompletedProcess[bytes]:
     """A process of its own, with the environment as it is now."""
     return subprocess.run(
@@ -63,10 +54,6 @@ def process(*arguments: object, **kwargs: Any) -> subprocess.CompletedProcess[by
 
 def jobs(cluster: ServedCluster) -> list[str]:
     return [job["ID"] for job in Client(cluster.address, token=cluster.token).jobs()]
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 # -- save

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyrage
@@ -29,15 +28,6 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("NOMAD_", "SNAPKIT_")):
             monkeypatch.delenv(name)
-
-
-@pytest.fixture
-def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[ServedCluster]:
-    """Monday, named by the environment."""
-    with snapkit.serve(MONDAY) as cluster:
-        monkeypatch.setenv("NOMAD_ADDR", cluster.address)
-        monkeypatch.setenv("NOMAD_TOKEN", cluster.token)
-        yield cluster
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import re
 import signal
 import subprocess
 import termios
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,15 +37,6 @@ def _nobodys_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in list(os.environ):
         if name.startswith(("NOMAD_", "SNAPKIT_")):
             monkeypatch.delenv(name)
-
-
-@pytest.fixture
-def friday(monkeypatch: pytest.MonkeyPatch) -> Iterator[ServedCluster]:
-    """Friday, named by the environment."""
-    with snapkit.serve(FRIDAY) as cluster:
-        monkeypatch.setenv("NOMAD_ADDR", cluster.address)
-        monkeypatch.setenv("NOMAD_TOKEN", cluster.token)
-        yield cluster
 
 
 def restore(*arguments: object, **kwargs: Any) -> Ran:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import NamedTuple
 
 from tests import forge
@@ -21,6 +24,16 @@ class Heard(NamedTuple):
     target: str
     headers: dict[str, str]  # names in lower case
     body: bytes
+
+
+def digest(data: bytes) -> str:
+    """As Nomad's header Digest has it."""
+    return f"sha-256={base64.b64encode(hashlib.sha256(data).digest()).decode()}"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Hidden files too: temporary ones are."""
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def http(body: bytes = b"", status: str = "200 OK", **headers: str | int | None) -> bytes:

@@ -46,7 +46,7 @@ from snapkit.errors import ArchiveError, RecordError, SnapshotError, SourceError
 from tests import forge
 
 from ..conftest import DATA, RAFT_DIRECTORIES, ROOT, path_of
-from .raw import Raw, http, large, listening, reset, silent
+from .raw import Raw, contents, digest, http, large, reset, silent
 
 MONDAY = path_of("v2.0.5/monday").read_bytes()
 FRIDAY = path_of("v2.0.5/friday").read_bytes()
@@ -76,21 +76,6 @@ def served() -> Iterator[ServedCluster]:
 @pytest.fixture
 def client(served: ServedCluster) -> Client:
     return Client(served.address, token=served.token)
-
-
-@pytest.fixture
-def raw() -> Iterator[Callable[..., Raw]]:
-    with ExitStack() as stack:
-        yield lambda *args, **kwargs: stack.enter_context(listening(*args, **kwargs))
-
-
-def digest(data: bytes) -> str:
-    return f"sha-256={base64.b64encode(hashlib.sha256(data).digest()).decode()}"
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """Hidden files too: temporary ones are."""
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def fails(kind: type[SnapshotError], do: Callable[[], object]) -> Any:

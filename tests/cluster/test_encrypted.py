@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import errno
 import hashlib
 import io
@@ -10,8 +9,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,7 +29,7 @@ from snapkit.state import store
 from tests import forge
 
 from ..conftest import ROOT, path_of
-from .raw import Raw, http, large, listening
+from .raw import Raw, contents, digest, http, large
 
 IDENTITY, OTHER = (pyrage.x25519.Identity.generate() for _ in range(2))
 MINE, THEIRS = str(IDENTITY), str(OTHER)
@@ -46,20 +44,6 @@ NAMED = "nomad-127.0.0.1-20261123T220836Z-96.snap.age"
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "BACKOFF", (0.001,))
-
-
-@pytest.fixture
-def raw() -> Iterator[Callable[..., Raw]]:
-    with ExitStack() as stack:
-        yield lambda *args, **kwargs: stack.enter_context(listening(*args, **kwargs))
-
-
-def digest(data: bytes) -> str:
-    return f"sha-256={base64.b64encode(hashlib.sha256(data).digest()).decode()}"
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def fails(kind: type[SnapshotError], do: Callable[[], object]) -> Any:

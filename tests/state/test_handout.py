@@ -7,7 +7,6 @@ import stat
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache
-from html.parser import HTMLParser
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
@@ -28,32 +27,26 @@ from ..conftest import DATA, RAFT_DIRECTORIES, oracle, path_of
 from . import samples
 from .test_hostile import SMALL, odd_records, real_state
 from .test_masking import records, shows
+from .test_report import Page as Tags
 
 WEDNESDAY, THURSDAY, FRIDAY = (path_of(f"v2.0.5/{day}") for day in ("wednesday", "thursday", "friday"))
 ONE = ["verdict", "about", "tables", "sizes", "timeline", "tokens", "page"]
 TWO = [*ONE[:2], "changes", *ONE[2:-1], "rights", "page"]
-VOID = ("meta", "br")
 
 
-class Page(HTMLParser):
-    """A page's elements, each closed by its own, its text, and its tables by caption as rows of texts."""
+class Page(Tags):
+    """A page's tables too: by caption, as rows of texts."""
+
+    VOID = ("meta", "br")
 
     def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
         self.tables: dict[str, list[list[str]]] = {}
-        self._open: list[str] = []
         self._rows: list[list[str]] = []
         self._caption = ""
-        self.feed(text)
-        self.close()
-        assert self._open == []
+        super().__init__(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self._open.append(tag)
+        super().handle_starttag(tag, attrs)
         if tag == "table":
             self._rows, self._caption = [], ""
         elif tag == "tr":
@@ -63,16 +56,16 @@ class Page(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         if tag in ("path", "rect"):  # written as XML has them
-            assert self._open[-1] == tag
-        assert self._open.pop() == tag
+            assert self.open[-1] == tag
+        super().handle_endtag(tag)
         if tag == "table":
             self.tables[self._caption] = self._rows
 
     def handle_data(self, data: str) -> None:
-        self.text += data
-        if "caption" in self._open:
+        super().handle_data(data)
+        if "caption" in self.open:
             self._caption += data
-        elif "td" in self._open or "th" in self._open:
+        elif "td" in self.open or "th" in self.open:
             self._rows[-1][-1] += data
 
     def all(self, tag: str) -> list[dict[str, str | None]]:

@@ -251,28 +251,28 @@ def test_junit_times_are_utc() -> None:
 
 # -- HTML
 
-VOID = ("meta",)
-
 
 class Page(HTMLParser):
     """A page's tags, each closed by its own, and its text."""
+
+    VOID: tuple[str, ...] = ("meta",)
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.text = ""
-        self._open: list[str] = []
+        self.open: list[str] = []
         self.feed(text)
         self.close()
-        assert self._open == []
+        assert self.open == []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self._open.append(tag)
+        if tag not in self.VOID:
+            self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
-        assert self._open.pop() == tag
+        assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
         self.text += data
