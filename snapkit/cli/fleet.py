@@ -62,12 +62,13 @@ def catalog_of(
     return catalog
 
 
-def note_unread(catalog: Catalog) -> bool:
-    """Say on stderr which archives could not be looked at. Are there any?"""
+def end(catalog: Catalog, status: int = 0) -> None:
+    """Say on stderr which archives could not be looked at, and exit with 2 where there are some."""
     unread = [entry for entry in catalog.entries() if entry.verdict == "unread"]
     for entry in unread:
         print(f"snapkit: {one_line(entry.error)}", file=sys.stderr)
-    return bool(unread)
+    if status := 2 if unread else status:
+        raise typer.Exit(status)
 
 
 @fleet.command("list")
@@ -101,8 +102,7 @@ def list_(
     if show == "archives" and not json_:
         frame = frame[_shown(frame)]
     show_frame(frame, json_, limit)
-    if note_unread(catalog):
-        raise typer.Exit(2)
+    end(catalog)
 
 
 def _shown(frame: pd.DataFrame) -> list[str]:

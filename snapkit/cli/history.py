@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from snapkit.cli.fleet import SOURCES, Dask, Limit, Store, Workers, catalog_of, fleet, note_unread
+from snapkit.cli.fleet import SOURCES, Dask, Limit, Store, Workers, catalog_of, end, fleet
 from snapkit.cli.inputs import Identity, Json, progress_bar, require_free
 from snapkit.cli.output import one_line, print_json, print_text, printable, show_frame
 from snapkit.errors import SnapshotError
@@ -52,13 +52,6 @@ def _extracted(
     return catalog
 
 
-def _end(catalog: Catalog, status: int = 0) -> None:
-    """Exit with 2 where an archive could not be looked at, as `fleet list` does."""
-    status = 2 if note_unread(catalog) else status
-    if status:
-        raise typer.Exit(status)
-
-
 def _require(table: str) -> None:
     from snapkit.fleet.dataset import require_table
 
@@ -85,7 +78,7 @@ def extract(
     with progress_bar("Extracting records") as progress:
         told = catalog.extract(table, progress=progress)
     show_frame(told, json_, 0)
-    _end(catalog)
+    end(catalog)
 
 
 @fleet.command()
@@ -112,7 +105,7 @@ def history(
         print_json(found.to_json())
     else:
         print_text(found.to_text())
-    _end(catalog)
+    end(catalog)
 
 
 @fleet.command()
@@ -146,7 +139,7 @@ def when(
         print_text("".join(f"{printable(_period(row))}\n" for row in found.to_dict("records")))
     else:
         print("never, in any of these archives")
-    _end(catalog)
+    end(catalog)
 
 
 def _period(row: dict[Any, Any]) -> str:
@@ -197,7 +190,7 @@ def growth(
         print_json({"Path": str(output)}) if json_ else print_text(f"{one_line(str(output))}: {grown.shape[1]} lines\n")
     else:
         show_frame(grown, json_, 0, everything=True)
-    _end(catalog)
+    end(catalog)
 
 
 @fleet.command()
@@ -219,7 +212,7 @@ def sql(
 
     catalog = _extracted([source], store, workers, dask, identity, tables_in(query))
     show_frame(catalog.sql(query), json_, limit)
-    _end(catalog)
+    end(catalog)
 
 
 @fleet.command()
@@ -241,4 +234,4 @@ def anomalies(
     found = catalog.anomalies()
     shown = found if json_ else found[["Created", "Kind", "Message"]].assign(Created=found["Created"].dt.floor("s"))
     show_frame(shown, json_, 0, everything=True)
-    _end(catalog, 1 if len(found) else 0)
+    end(catalog, 1 if len(found) else 0)

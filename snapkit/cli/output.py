@@ -9,6 +9,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from snapkit.state.page import brief
+
 if TYPE_CHECKING:
     import pandas as pd
     from rich.table import Table
@@ -104,26 +106,24 @@ def show_frame(frame: pd.DataFrame, json_: bool, limit: int | None, *, everythin
     if not rows:
         print("0 rows")
         return
-    shown_of = f"{len(frame):,} rows"
-    if len(shown) < len(frame):
-        shown_of += f", {len(shown):,} shown (--limit 0 for all)"
-    words = {name: max(map(_longest_word, (name, *(row[name] for row in rows)))) for name in fitting}
-    if everything and sys.stdout.isatty() and sum(words.values()) + 2 * len(words) > _width():
+    if everything and sys.stdout.isatty() and not _words_fit(fitting, rows):
         _draw_rows(fitting, rows)
-        print(shown_of)
-        return
-    table = grid(*fitting, right=[i for i, name in enumerate(fitting) if name in numbers])
-    for row in rows:
-        table.add_row(*(row[name] for name in fitting))
-    draw(table)
+    else:
+        table = grid(*fitting, right=[i for i, name in enumerate(fitting) if name in numbers])
+        for row in rows:
+            table.add_row(*(row[name] for name in fitting))
+        draw(table)
     left = [name for name in names if name not in fitting]
     if left:
         print(f"{len(left)} more columns (--columns or --json): {one_line(', '.join(left))}")
-    print(shown_of)
+    print(f"{len(frame):,} rows" + (f", {len(shown):,} shown (--limit 0 for all)" if len(shown) < len(frame) else ""))
 
 
-def _longest_word(text: str) -> int:
-    return max(map(len, text.split()), default=0)
+def _words_fit(names: list[str], rows: list[dict[str, str]]) -> bool:
+    """Is there room for the longest word of each column?"""
+    columns = ([name, *(row[name] for row in rows)] for name in names)
+    longest = [max((len(word) for cell in cells for word in cell.split()), default=0) for cells in columns]
+    return sum(longest) + 2 * len(longest) <= _width()
 
 
 def _draw_rows(names: list[str], rows: list[dict[str, str]]) -> None:
@@ -162,5 +162,5 @@ def _cell(value: Any) -> str:
         return printable("/".join(str(part) for part in value))
     if isinstance(value, dict | list):
         text = json.dumps(value, ensure_ascii=False)
-        return printable(text if len(text) <= NESTED_WIDTH else text[: NESTED_WIDTH - 1] + "…")
+        return printable(brief(text, NESTED_WIDTH))
     return printable(str(value))

@@ -118,7 +118,8 @@ def show(
         else:
             names = [name.strip() for name in columns.split(",")] if columns else None
             reads = unlocks and (names is None or ITEMS in names)
-            further = _further(snapshot, table, names, where) if names is not None else []
+            unseen = [name for name in snapshot.columns(table) if name not in names] if names and where else []
+            further = _mentioned(where or "", unseen)
             asked = [*names, *further] if names is not None else None
             frame = _variables(snapshot, asked, keystore) if reads else snapshot.table(table, asked, reveal=reveal)
             frame = _where(frame, where).drop(columns=further, errors="ignore")
@@ -164,14 +165,14 @@ def _where(frame: pd.DataFrame, condition: str | None) -> pd.DataFrame:
         ) from error
 
 
-def _further(snapshot: Snapshot, table: str, names: list[str], condition: str | None) -> list[str]:
-    """The columns that a condition looks at and that are not to be shown."""
+def _mentioned(condition: str, columns: list[str]) -> list[str]:
+    """Those columns that a condition looks at."""
     try:
-        nodes = list(ast.walk(ast.parse(condition or "", mode="eval")))
-    except SyntaxError:
+        nodes = list(ast.walk(ast.parse(condition.strip(), mode="eval")))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return []  # said where it is evaluated
-    mentioned = dict.fromkeys(node.id for node in nodes if isinstance(node, ast.Name))
-    return [name for name in mentioned if name in snapshot.columns(table) and name not in names]
+    names = {node.id for node in nodes if isinstance(node, ast.Name)}
+    return [name for name in columns if name in names]
 
 
 HARMLESS = {"str", "dt", "isna", "isnull", "notna", "notnull", "isin", "between"}

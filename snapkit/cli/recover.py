@@ -12,6 +12,7 @@ from snapkit.cli.app import app
 from snapkit.cli.inputs import File, Identity, Json, opened
 from snapkit.cli.output import draw, grid, one_line, print_json, printable, show_frame
 from snapkit.errors import SnapshotError
+from snapkit.state.page import brief
 
 if TYPE_CHECKING:
     from snapkit.cluster.recover import Recovery
@@ -141,8 +142,7 @@ def _show(recovery: Recovery, json_: bool, reveal: bool) -> None:
 def _text(value: Any) -> str:
     if value is None:
         return ""
-    text = "/".join(map(str, value)) if isinstance(value, tuple) else one_line(str(value))
-    return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
+    return brief("/".join(map(str, value)) if isinstance(value, tuple) else one_line(str(value)), SHOWN)
 
 
 def _write_files(

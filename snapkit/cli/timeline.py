@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -15,7 +15,7 @@ from snapkit.cli.output import draw, grid, one_line, print_json, printable, show
 from snapkit.errors import SnapshotError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     import pandas as pd
 
@@ -126,29 +126,22 @@ def _write(found: pd.DataFrame, output: Path, form: str | None, overwrite: bool,
 
 
 def _show(found: pd.DataFrame, limit: int | None) -> None:
+    from snapkit.state.timeline import told_time
+
     limit = (50 if sys.stdout.isatty() else 0) if limit is None else limit
     shown = found.head(limit) if limit else found
     rows = grid("When (UTC)", "Kind", "What", "Index", right=(3,))
     for event in shown.to_dict("records"):
         index = "" if event["Index"] is None or event["Index"] != event["Index"] else str(event["Index"])
-        rows.add_row(_when(event), event["Kind"], printable(one_line(event["Message"])), index)
+        rows.add_row(told_time(event, _shown, _between), event["Kind"], printable(one_line(event["Message"])), index)
     if len(shown):
         draw(rows)
     left = f", {len(shown):,} shown (--limit 0 for all)" if len(shown) < len(found) else ""
     print(f"{len(found):,} events{left}")
 
 
-def _when(event: Mapping[Any, Any]) -> str:
-    """A moment, or the two that it was between; of one day, the day once."""
-    import pandas as pd
-
-    if pd.notna(event["Time"]):
-        return _shown(event["Time"])
-    earliest, latest = event["TimeEarliest"], event["TimeLatest"]
-    if pd.isna(earliest):
-        return f"before {_shown(latest)}" if pd.notna(latest) else "unknown"
-    if pd.isna(latest):
-        return f"after {_shown(earliest)}"
+def _between(earliest: pd.Timestamp, latest: pd.Timestamp) -> str:
+    """Two moments; of one day, the day once."""
     same_day = earliest.date() == latest.date()
     return f"{_shown(earliest)} to {_shown(latest)[11:] if same_day else _shown(latest)}"
 

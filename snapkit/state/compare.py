@@ -23,7 +23,7 @@ from snapkit.format.schema import TYPES, RecordType, Type, fields, table_type
 from snapkit.format.values import GoTime, Mask, to_json, unpack
 from snapkit.progress import long_work
 from snapkit.state.fielddiff import FieldChange, differences
-from snapkit.state.page import AMBER, BLUE, GREEN, RED, escaped, label, page, plain, table
+from snapkit.state.page import AMBER, BLUE, GREEN, RED, brief, escaped, label, page, plain, table
 from snapkit.state.report import Finding, findings_frame
 from snapkit.state.secrets import masker
 from snapkit.state.snapshot import Meta, Snapshot, open_snapshot
@@ -699,9 +699,7 @@ def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _brief(value: Any) -> str:
-    told = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    told = plain(told)
-    return told if len(told) <= WIDE else f"{told[: WIDE - 1]}…"
+    return brief(plain(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)), WIDE)
 
 
 def _field_lines(row: Mapping[str, Any]) -> Iterator[str]:

@@ -33,7 +33,7 @@ from snapkit.state.report import COLOURS, Report
 from snapkit.state.secrets import masker
 from snapkit.state.sizes import By, growth, sizes
 from snapkit.state.snapshot import Snapshot, open_snapshot
-from snapkit.state.timeline import timeline
+from snapkit.state.timeline import timeline, told_time
 from snapkit.state.verify import verify
 from snapkit.version import __version__
 
@@ -448,7 +448,12 @@ class _Writer:
             yield f"<figure>{picture}<figcaption>{how}</figcaption></figure>"
         shown = events if self._most is None else events.tail(self._most)
         rows = (
-            [_when(event), escaped(event["Kind"]), escaped(event["Message"]), _number(event["Index"])]
+            [
+                told_time(event, _time, _between),
+                escaped(event["Kind"]),
+                escaped(event["Message"]),
+                _number(event["Index"]),
+            ]
             for event in shown.to_dict("records")
         )
         columns = ("s:When (UTC)", "s:Kind", "What", "n:Raft index")
@@ -625,11 +630,5 @@ def _time(moment: pd.Timestamp | None) -> str:
     return f'<time datetime="{moment.isoformat()}">{_moment(moment)}</time>'
 
 
-def _when(event: dict[Any, Any]) -> str:
-    """A moment, or the two that it was between."""
-    if pd.notna(event["Time"]):
-        return _time(event["Time"])
-    earliest, latest = event["TimeEarliest"], event["TimeLatest"]
-    if pd.isna(earliest):
-        return f"before {_time(latest)}" if pd.notna(latest) else "unknown"
-    return f"after {_time(earliest)}" if pd.isna(latest) else f"{_time(earliest)} to<br>{_time(latest)}"
+def _between(earliest: pd.Timestamp, latest: pd.Timestamp) -> str:
+    return f"{_time(earliest)} to<br>{_time(latest)}"

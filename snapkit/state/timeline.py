@@ -640,6 +640,20 @@ def select(
     return frame[keep.astype(bool)].reset_index(drop=True)
 
 
+def told_time(
+    event: Mapping[Any, Any],
+    shown: Callable[[pd.Timestamp], str],
+    between: Callable[[pd.Timestamp, pd.Timestamp], str],
+) -> str:
+    """When an event of a timeline was, for a person: at a moment, between two, or before or after one."""
+    if pd.notna(event["Time"]):
+        return shown(event["Time"])
+    earliest, latest = event["TimeEarliest"], event["TimeLatest"]
+    if pd.isna(earliest):
+        return f"before {shown(latest)}" if pd.notna(latest) else "unknown"
+    return f"after {shown(earliest)}" if pd.isna(latest) else between(earliest, latest)
+
+
 def write(frame: pd.DataFrame, target: str | Path, *, format: str | None = None, overwrite: bool = False) -> None:
     """Write a timeline to a file, mode 0600, that is there only when it is whole.
 
