@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import snapkit
-from bench.grow import grow, pack
+from bench.grow import grow
 from bench.speed import SMALL, floor, peak_memory
 from bench.turns import medians, options, publish
 from snapkit.format import archive
-from snapkit.format.values import unpack
+from snapkit.format.values import pack, unpack
 
 EVERY = 100  # one record of so many differs
 

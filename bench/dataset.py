@@ -18,11 +18,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import snapkit
-from bench.grow import pack
 from snapkit.fleet.catalog import Catalog
 from snapkit.format import archive
 from snapkit.format.schema import BY_BYTE
-from snapkit.format.values import text, unpack
+from snapkit.format.values import pack, text, unpack
 from snapkit.state.snapshot import Snapshot
 
 QUESTIONS = {

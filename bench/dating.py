@@ -23,10 +23,9 @@ import numpy as np
 import pandas as pd
 
 import snapkit
-from bench.grow import pack
 from snapkit.format import archive
 from snapkit.format.schema import BY_TABLE
-from snapkit.format.values import UNIX_EPOCH
+from snapkit.format.values import UNIX_EPOCH, pack
 from snapkit.state.clock import STAMPS, TOLERANCE, UNTRUSTED, Clock, Stamp, nanoseconds, pairs_of
 
 if TYPE_CHECKING:

@@ -16,12 +16,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-import msgpack
-
 import snapkit
 from snapkit.format import archive
 from snapkit.format.schema import BY_TABLE
-from snapkit.format.values import unpack
+from snapkit.format.values import pack, unpack
 
 #: Tables that a larger cluster has no more of.
 ONCE = {
@@ -93,11 +91,6 @@ class Copier:
 
     def _noise(self, number: int, what: bytes, length: int) -> bytes:
         return hashlib.shake_128(self._seed + number.to_bytes(8, "big") + what).digest(length)
-
-
-def pack(value: Any) -> bytes:
-    packed: bytes = msgpack.packb(value, use_bin_type=False)
-    return packed
 
 
 def grow(source: Path, target: Path, megabytes: int = 200, seed: int = 0) -> tuple[int, int]:

@@ -22,8 +22,7 @@ import msgpack
 
 import snapkit
 from snapkit.format.schema import BY_TABLE
-from snapkit.format.values import unpack
-from snapkit.state.edit import pack
+from snapkit.format.values import pack, unpack
 from tests import forge
 
 DATA = Path(__file__).resolve().parent.parent / "data"

@@ -28,8 +28,8 @@ from snapkit.files import atomic, refuse_existing
 from snapkit.format.age import Identity
 from snapkit.format.archive import Source
 from snapkit.format.schema import BY_TABLE, Type
-from snapkit.format.values import Mask, to_json, unpack
-from snapkit.state.edit import from_json, pack
+from snapkit.format.values import Mask, pack, to_json, unpack
+from snapkit.state.edit import from_json
 from snapkit.state.fielddiff import differences
 from snapkit.state.keyring import Keyring
 from snapkit.state.page import AMBER, GREEN, RED, escaped, label, plain

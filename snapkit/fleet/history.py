@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-import msgpack
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -21,7 +20,7 @@ from snapkit.errors import NotInSnapshotError, SnapshotError
 from snapkit.fleet.conditions import condition
 from snapkit.fleet.dataset import OTHER, Archive, Dataset, in_order, require_table
 from snapkit.format.schema import TYPES, RecordType, Type, fields
-from snapkit.format.values import GoTime, unpack
+from snapkit.format.values import GoTime, pack, unpack
 from snapkit.state.compare import noise_of, text_diff
 from snapkit.state.fielddiff import FieldChange, differences
 from snapkit.state.page import AMBER, BLUE, GREEN, RED, escaped, label, plain, table
@@ -337,13 +336,8 @@ def changes_of(
     """What differs between two objects, and why each change means nothing by itself, as `compare()` has it."""
     if before == after:
         return (), ()
-    found = tuple(differences(_packed(before), _packed(after), Type("struct", struct=kind.struct)))
+    found = tuple(differences(pack(before), pack(after), Type("struct", struct=kind.struct)))
     return found, tuple(noise_of(kind.table, found))
-
-
-def _packed(value: Mapping[str, Any]) -> bytes:
-    packed: bytes = msgpack.packb(value, use_bin_type=False)
-    return packed
 
 
 def objects(kind: RecordType, records: pa.Table) -> Iterator[dict[str, Any]]:

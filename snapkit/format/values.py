@@ -60,6 +60,12 @@ def unpack(data: Buffer) -> Any:
         raise RecordError(f"is not a msgpack value ({_reason(error)})") from error
 
 
+def pack(value: Any) -> bytes:
+    """msgpack as go-msgpack writes it: the old spec, without bin and str8."""
+    packed: bytes = msgpack.packb(value, use_bin_type=False)
+    return packed
+
+
 def _reason(error: Exception) -> str:
     return str(error).rstrip(".") or {
         "FormatError": "a byte that msgpack does not use",

@@ -9,11 +9,9 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-import msgpack
-
 from snapkit.errors import RecordError
 from snapkit.format.schema import ANY, BY_BYTE, BY_TABLE, OMIT_EMPTY, STREAM_ORDER, Field, Type, fields
-from snapkit.format.values import UNIX_EPOCH, text, unpack
+from snapkit.format.values import UNIX_EPOCH, pack, text, unpack
 from snapkit.state.keys import keys
 from snapkit.state.snapshot import Snapshot
 
@@ -122,12 +120,6 @@ def _one(
 
 def _added(byte: int, put: Mapping[tuple[str, ...], Record | None]) -> Iterator[bytes]:
     yield from (bytes([byte]) + pack(record) for record in put.values() if record is not None)
-
-
-def pack(value: Any) -> bytes:
-    """msgpack as go-msgpack writes it: the old spec, without bin and str8."""
-    packed: bytes = msgpack.packb(value, use_bin_type=False)
-    return packed
 
 
 def stamp(index: int, *tables: str) -> Change:

@@ -12,11 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-import msgpack
-
 from snapkit.errors import RecordError
 from snapkit.format.schema import ANY, LIST_NAMES, Type, fields
-from snapkit.format.values import MAX_DEPTH, Buffer, split_list, split_map, text, unpack
+from snapkit.format.values import MAX_DEPTH, Buffer, pack, split_list, split_map, text, unpack
 
 NIL = b"\xc0"
 MAX_PAIRS = 1_000_000  # of list items, that are aligned one by one
@@ -182,7 +180,7 @@ def _compare_named(
         else:
             yield from _compare(was, now, kind, place, secret, depth)
     if not _follows(old, new) or not _follows(new, old):
-        was, now = (msgpack.packb(list(names), use_bin_type=False) for names in (old, new))
+        was, now = (pack(list(names)) for names in (old, new))
         yield FieldChange(path, "moved", was, now, Type("list", Type("string")), secret)
 
 
@@ -210,8 +208,7 @@ def _compare_positions(
 
 def _canonical(packed: bytes) -> bytes:
     """Equal for equal values: maps in one order."""
-    canonical: bytes = msgpack.packb(_ordered(unpack(packed), MAX_DEPTH), use_bin_type=False)
-    return canonical
+    return pack(_ordered(unpack(packed), MAX_DEPTH))
 
 
 def _ordered(value: Any, depth: int) -> Any:

@@ -20,9 +20,8 @@ import requests
 
 import snapkit
 from snapkit.format.schema import BY_TABLE
-from snapkit.format.values import unpack
+from snapkit.format.values import pack, unpack
 from snapkit.state.acl import Acl, RulesError, parse_rules
-from snapkit.state.edit import pack
 from snapkit.state.who import ALSO
 from tests.damage import FRIDAY, Record, stream, whole
 

@@ -23,8 +23,7 @@ import snapkit
 from snapkit.cluster.answers import ApiError
 from snapkit.cluster.server import serve
 from snapkit.format.schema import BY_TABLE
-from snapkit.format.values import unpack
-from snapkit.state.edit import pack
+from snapkit.format.values import pack, unpack
 from tests.damage import FRIDAY, Record, stream, whole
 
 from ..conftest import DATA, ORACLES, path_of

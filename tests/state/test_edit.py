@@ -14,8 +14,8 @@ import snapkit
 from snapkit.errors import RecordError
 from snapkit.format import archive as container
 from snapkit.format.schema import BY_TABLE, STREAM_ORDER, TYPES, Type
-from snapkit.format.values import go_duration, go_time, to_json, unpack
-from snapkit.state.edit import Edits, edited, from_json, nanoseconds, pack, stamp
+from snapkit.format.values import go_duration, go_time, pack, to_json, unpack
+from snapkit.state.edit import Edits, edited, from_json, nanoseconds, stamp
 from tests import forge
 
 from ..conftest import ARCHIVES, path_of

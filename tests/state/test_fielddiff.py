@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 import snapkit
 from snapkit.errors import RecordError
 from snapkit.format.schema import ANY, LIST_NAMES, TYPES, Type, fields
-from snapkit.format.values import unpack
-from snapkit.state.edit import pack
+from snapkit.format.values import pack, unpack
 from snapkit.state.fielddiff import FieldChange, differences
 
 from ..conftest import ARCHIVES, path_of

@@ -23,8 +23,7 @@ from hypothesis import strategies as st
 import snapkit
 from snapkit.errors import ArchiveError, SnapshotError, SourceError, TargetExistsError
 from snapkit.format.schema import BY_BYTE, BY_TABLE, TYPES, RecordType, Type, fields
-from snapkit.format.values import unpack
-from snapkit.state.edit import pack
+from snapkit.format.values import pack, unpack
 from snapkit.state.pseudonyms import Pseudonyms, looks_replaced
 from snapkit.state.redact import Profile, Redaction, Redactor, kept, packed, redact
 from snapkit.state.redact.profiles import replaced_below, steps

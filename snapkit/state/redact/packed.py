@@ -19,8 +19,7 @@ from msgspec.structs import astuple
 
 from snapkit.errors import RecordError
 from snapkit.format.schema import ANY, Type, fields
-from snapkit.format.values import Buffer, unpack
-from snapkit.state.edit import pack
+from snapkit.format.values import Buffer, pack, unpack
 from snapkit.state.redact.profiles import SEALED, How, Step, inner, replaced_below, steps
 from snapkit.state.redact.values import Values, fits
 

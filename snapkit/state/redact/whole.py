@@ -19,8 +19,7 @@ from snapkit.files import refuse_existing
 from snapkit.format import archive
 from snapkit.format.archive import Progress, Source
 from snapkit.format.schema import ANY, BY_BYTE, BY_TABLE, STREAM_ORDER, RecordType, Type, type_name
-from snapkit.format.values import UNIX_EPOCH, Buffer, unpack
-from snapkit.state.edit import pack
+from snapkit.format.values import UNIX_EPOCH, Buffer, pack, unpack
 from snapkit.state.pseudonyms import Pseudonyms
 from snapkit.state.redact.packed import Packed
 from snapkit.state.redact.profiles import Profile, kept
