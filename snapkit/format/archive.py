@@ -11,8 +11,10 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import string
 import tarfile
+import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -958,7 +960,7 @@ def write(
     target: str | os.PathLike[str],
     meta: Mapping[str, Any],
     state: Iterable[bytes | memoryview],
-    size: int,
+    size: int | None = None,
     *,
     overwrite: bool = False,
 ) -> None:
@@ -966,9 +968,9 @@ def write(
 
     Args:
         target: The file; mode 0600, there only when it is whole.
-        meta: For meta.json; Size is set to `size`, and CRC (of a server's own copy) left out.
+        meta: For meta.json; Size is set to that of the state, and CRC (of a server's own copy) left out.
         state: state.bin in pieces.
-        size: Its length in bytes.
+        size: Its length in bytes. If it is not known ahead, the compressed state waits in a file without a name.
         overwrite: May `target` be replaced?
 
     Raises:
@@ -979,37 +981,66 @@ def write(
         write_to(file, meta, state, size)
 
 
-def write_to(file: IO[bytes], meta: Mapping[str, Any], state: Iterable[bytes | memoryview], size: int) -> None:
-    """As `write()`, to an open binary file."""
-    out = _Gzip(file)
-    document = json.dumps(
-        {k: v for k, v in meta.items() if k != "CRC"} | {"Size": size}, separators=(",", ":"), ensure_ascii=False
-    ).encode()
-    document += b"\n"  # Go's encoder ends with one, and the hash covers it
-    stamp = created_milliseconds(str(meta.get("ID", ""))) // 1000
-    digest = hashlib.sha256()
-    _write_member(out, META, len(document), stamp, [document])
-    with _Behind(digest.update) as hashing:
-        _write_member(out, STATE, size, stamp, state, hashing)
-    sums = f"{hashlib.sha256(document).hexdigest()}  {META}\n{digest.hexdigest()}  {STATE}\n".encode()
-    _write_member(out, SUMS, len(sums), stamp, [sums])
-    out.write(bytes(2 * BLOCK))  # and no more: Nomad refuses tarfile's padding to 10,240
-    out.finish()
-
-
-def _write_member(
-    out: _Gzip, name: str, size: int, stamp: int, pieces: Iterable[bytes | memoryview], hashing: _Behind | None = None
+def write_to(
+    file: IO[bytes], meta: Mapping[str, Any], state: Iterable[bytes | memoryview], size: int | None = None
 ) -> None:
-    out.write(_go_header(name, size, stamp))
-    written = 0
-    for piece in pieces:
-        written += len(piece)
-        if hashing is not None:
+    """As `write()`, to an open binary file."""
+    document = _Document(meta)
+    file.write(GO_GZIP)
+    out = _Deflated(file)
+    if size is not None:
+        out.write(document.head(size))
+        written = _write_body(out, state, document)
+        if written != size:
+            raise ArchiveError(f"has {written:,} bytes, not the {size:,} announced", STATE)
+        out.end(isal_zlib.Z_FINISH)
+        crc, length = out.crc, out.size
+    else:
+        with tempfile.TemporaryFile(prefix="snapkit-") as waiting:
+            body = _Deflated(waiting)
+            written = _write_body(body, state, document)
+            body.end(isal_zlib.Z_FINISH)
+            out.write(document.head(written))
+            out.end(isal_zlib.Z_FULL_FLUSH)
+            waiting.seek(0)
+            shutil.copyfileobj(waiting, file, CHUNK)
+        crc, length = _crc_of_both(out.crc, body.crc, body.size), out.size + body.size
+    file.write(crc.to_bytes(4, "little") + (length & 0xFFFFFFFF).to_bytes(4, "little"))
+
+
+class _Document:
+    """meta.json, in which the size of the state stands, and what else does not wait for the state."""
+
+    def __init__(self, meta: Mapping[str, Any]) -> None:
+        self._meta = {name: value for name, value in meta.items() if name != "CRC"}
+        self._stamp = created_milliseconds(str(meta.get("ID", ""))) // 1000
+
+    def text(self, size: int) -> bytes:
+        document = json.dumps(self._meta | {"Size": size}, separators=(",", ":"), ensure_ascii=False)
+        return document.encode() + b"\n"  # Go's encoder ends with one, and the hash covers it
+
+    def head(self, size: int) -> bytes:
+        """What stands ahead of a state of so many bytes."""
+        return self.member(META, self.text(size)) + _go_header(STATE, size, self._stamp)
+
+    def member(self, name: str, content: bytes) -> bytes:
+        """A small file of the tar."""
+        return _go_header(name, len(content), self._stamp) + content + bytes(-len(content) % BLOCK)
+
+
+def _write_body(out: _Deflated, state: Iterable[bytes | memoryview], document: _Document) -> int:
+    """The state and what follows it. Returns the size of the state."""
+    digest, size = hashlib.sha256(), 0
+    with _Behind(digest.update) as hashing:
+        for piece in state:
+            size += len(piece)
             hashing.write(piece)
-        out.write(piece)
-    if written != size:
-        raise ArchiveError(f"has {written:,} bytes, not the {size:,} announced", name)
+            out.write(piece)
     out.write(bytes(-size % BLOCK))
+    sums = f"{hashlib.sha256(document.text(size)).hexdigest()}  {META}\n{digest.hexdigest()}  {STATE}\n"
+    out.write(document.member(SUMS, sums.encode()))
+    out.write(bytes(2 * BLOCK))  # and no more: Nomad refuses tarfile's padding to 10,240
+    return size
 
 
 def _go_header(name: str, size: int, stamp: int) -> bytes:
@@ -1024,24 +1055,38 @@ def _go_header(name: str, size: int, stamp: int) -> bytes:
     return bytes(blocks)
 
 
-class _Gzip:
-    """One gzip member with the header that Go writes, so that nothing tells it from a server's own."""
+class _Deflated:
+    """A part of a gzip member's stream.
+
+    Attributes:
+        crc: CRC-32 of what was written.
+        size: Its bytes.
+    """
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self._deflate = isal_zlib.compressobj(3, isal_zlib.DEFLATED, -isal_zlib.MAX_WBITS)
-        self._crc = 0
-        self._size = 0
-        file.write(GO_GZIP)
+        self.crc = 0
+        self.size = 0
 
     def write(self, data: bytes | memoryview) -> None:
-        self._crc = isal_zlib.crc32(data, self._crc)
-        self._size += len(data)
+        self.crc = isal_zlib.crc32(data, self.crc)
+        self.size += len(data)
         self._file.write(self._deflate.compress(data))
 
-    def finish(self) -> None:
-        self._file.write(self._deflate.flush())
-        self._file.write(self._crc.to_bytes(4, "little") + (self._size & 0xFFFFFFFF).to_bytes(4, "little"))
+    def end(self, how: int) -> None:
+        """Write what is held back; with Z_FULL_FLUSH another part may follow."""
+        self._file.write(self._deflate.flush(how))
+
+
+def _crc_of_both(first: int, second: int, size: int) -> int:
+    """CRC-32 of one part and another of so many bytes: what it starts from adds to it as it would to zeros."""
+    started, plain = first, 0
+    zeros = bytes(CHUNK)
+    for done in range(0, size, CHUNK):
+        piece = zeros[: size - done]
+        started, plain = isal_zlib.crc32(piece, started), isal_zlib.crc32(piece, plain)
+    return second ^ started ^ plain
 
 
 def created_milliseconds(snapshot_id: str) -> int:

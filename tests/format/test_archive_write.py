@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import random
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,6 +77,19 @@ def test_a_state_of_any_size_is_read_back(size: int, tmp_path: Path) -> None:
     state = b"\x80" * size
     write(tmp_path / "a.snap", state)
     assert read(tmp_path / "a.snap")[1] == state
+
+
+@pytest.mark.parametrize("size", [0, 1, 512, 1_000_000, 3 << 20])
+def test_a_state_whose_size_is_not_known_ahead_is_the_same_tar(size: int, tmp_path: Path) -> None:
+    """One gzip member too, whose CRC-32 is made of those of its parts."""
+    state = random.Random(size).randbytes(size)
+    pieces = (state[i : i + 100_000] for i in range(0, size, 100_000))
+    container.write(tmp_path / "b.snap", json.loads(META), pieces)
+    inflater = zlib.decompressobj(31)
+    tar = inflater.decompress((tmp_path / "b.snap").read_bytes())
+    assert inflater.eof
+    assert inflater.unused_data == b""
+    assert tar == gzip.decompress(write(tmp_path / "a.snap", state))
 
 
 @pytest.mark.parametrize("folder", RAFT_DIRECTORIES[:1])
