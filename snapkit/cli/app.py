@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperArgument, TyperCommand, TyperGroup
 
 from snapkit.cli.output import one_line
 from snapkit.errors import SnapshotError
 from snapkit.version import __version__
 
+F = TypeVar("F", bound=Callable[..., Any])
+
 #: As `--help` lists them; what is not here comes last.
-ORDER = (
-    *("inspect", "show", "search", "export", "verify", "diff", "timeline", "who", "sizes", "report"),
-    *("redact", "save", "restore", "recover", "serve", "fleet", "lab", "demo"),
-)
+ORDER = {
+    "Look into a snapshot": ("inspect", "show", "search", "sizes", "report", "export"),
+    "Check it": ("verify",),
+    "Investigate": ("diff", "timeline", "who"),
+    "Hand it on": ("redact",),
+    "Clusters": ("save", "recover", "restore", "serve"),
+    "Many archives": ("fleet",),
+    "Learn": ("demo", "lab"),
+}
+OTHERS = "More"
+
+#: What a value is called in `--help` where nothing else is said of it.
+WORDS = {"str": "TEXT", "path": "PATH", "int": "NUMBER", "float": "NUMBER"}
 
 
 @contextmanager
@@ -40,21 +51,72 @@ def _discard_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def _write_parameters(command: Any, ctx: Any, formatter: Any) -> None:
+    """Arguments and options, by what a person types, and nothing of Python's types."""
+    sections: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
+    for param in command.get_params(ctx):
+        is_argument = isinstance(param, TyperArgument)
+        if param.metavar is None and not param.type_descriptor.is_choice:
+            kind = param.bare_type().removeprefix("list[").removesuffix("]").removesuffix(" range").lower()
+            param.metavar = param.name.upper() if is_argument else WORDS.get(kind)
+        if (record := param.get_help_record(ctx)) is not None:
+            name = param.display_name_raw if is_argument else record[0]
+            sections["Arguments" if is_argument else "Options"].append((name, record[1]))
+    for title, rows in sections.items():
+        if rows:
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+
+class Command(TyperCommand):
+    """A subcommand, which says of itself how it is called."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        pieces = [self.options_metavar] if self.options_metavar else []
+        for argument in (param for param in self.params if isinstance(param, TyperArgument)):
+            name = (argument.metavar or argument.name.upper()) + ("..." if argument.nargs != 1 else "")
+            pieces.append(name if argument.required else f"[{name}]")
+        return pieces
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        _write_parameters(self, ctx, formatter)
+
+
+class App(typer.Typer):
+    """A command with subcommands."""
+
+    def command(self, name: str | None = None, *, examples: Sequence[str] = (), **options: Any) -> Callable[[F], F]:
+        """As typer's; `examples` are told by `--help`, without the word `snapkit` that each begins with."""
+        lines = "\n".join(f"  $ snapkit {example}" for example in examples)
+        epilog = f"\b\nFor example:\n{lines}" if examples else None
+        return super().command(name, cls=Command, epilog=epilog, **options)
+
+
 class _Commands(TyperGroup):
     """Ends as we want it, before typer sees why and exits in its own ways."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return sorted(super().list_commands(ctx), key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
+        ordered = [name for names in ORDER.values() for name in names]
+        return sorted(super().list_commands(ctx), key=lambda name: [*ordered, name].index(name))
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        self.format_commands(ctx, formatter)
+        _write_parameters(self, ctx, formatter)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """Each with its whole first sentence, in as many lines as it takes."""
-        rows = [
-            (name, command.get_short_help_str(limit=200))
-            for name in self.list_commands(ctx)
-            if (command := self.get_command(ctx, name)) is not None and not command.hidden
-        ]
-        with formatter.section("Commands"):
-            formatter.write_dl(rows)
+        """By what they are for, each with its whole first sentence, in as many lines as it takes."""
+        known = self.list_commands(ctx)
+        others = set(known).difference(*ORDER.values())
+        width = max(map(len, known))
+        for title, names in {**ORDER, OTHERS: tuple(name for name in known if name in others)}.items():
+            rows = [
+                (name.ljust(width), command.get_short_help_str(limit=200))
+                for name in names
+                if (command := self.get_command(ctx, name)) is not None and not command.hidden
+            ]
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:
         with _endings():
@@ -65,10 +127,15 @@ class _Commands(TyperGroup):
             return super().invoke(ctx)
 
 
-app = typer.Typer(
+app = App(
     name="snapkit",
     cls=_Commands,
-    help="Explore and verify Nomad snapshot archives.",
+    help="Read, check, compare, redact and recover Nomad's snapshot archives.",
+    epilog="""\b
+`snapkit COMMAND --help` has examples. New here? `snapkit demo` shows the main
+job on archives that come with snapkit; `snapkit inspect FILE` is a beginning.
+Exit status: 0 done; 1 done, and there is something to act on (a difference,
+an error that verify found); 2 not done, and the last line says why.""",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     no_args_is_help=True,
