@@ -26,7 +26,7 @@ import snapkit
 from snapkit.format import archive
 from snapkit.format.schema import BY_TABLE
 from snapkit.format.values import UNIX_EPOCH, pack
-from snapkit.state.clock import STAMPS, TOLERANCE, UNTRUSTED, Clock, Stamp, nanoseconds, pairs_of
+from snapkit.state.changes.clock import STAMPS, TOLERANCE, UNTRUSTED, Clock, Stamp, nanoseconds, pairs_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -205,7 +205,7 @@ def report() -> str:
         "## Trusted\n",
         *_table(found, STAMPS),
         "\n## Not trusted\n",
-        "Some would pass on these archives; what speaks against them is in `snapkit/state/clock.py`.\n",
+        "Some would pass on these archives; what speaks against them is in `snapkit/state/changes/clock.py`.\n",
         *_table(found, UNTRUSTED),
         "\n## By archive\n",
         *_by_archive(found, list(named)),

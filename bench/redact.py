@@ -23,7 +23,7 @@ from bench.speed import SMALL, floor, peak_memory
 from bench.turns import medians, options, publish
 from snapkit.format import archive
 from snapkit.state.redact import Profile, Redactor, redact
-from snapkit.state.store import Store
+from snapkit.state.snapshot.store import Store
 
 PROFILES: tuple[Profile, ...] = ("share", "training", "strict")
 

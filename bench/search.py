@@ -21,8 +21,8 @@ import snapkit
 from bench.grow import grow
 from bench.speed import SMALL, floor
 from bench.turns import medians, options, publish
-from snapkit.state import garbage
 from snapkit.state import sizes as measured
+from snapkit.state.sizes import garbage
 
 RARE = "anonymous"  # one policy of this name
 #: What is asked of an open snapshot, by name.

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from snapkit.fleet.catalog import Catalog
     from snapkit.format.archive import Limits
     from snapkit.jupyter.browse import browse
-    from snapkit.state.compare import Changes, compare
-    from snapkit.state.handout import handout
+    from snapkit.state.changes.compare import Changes, compare
+    from snapkit.state.changes.timeline import timeline
+    from snapkit.state.output.handout import handout
     from snapkit.state.snapshot import Snapshot
     from snapkit.state.snapshot import open_snapshot as open
-    from snapkit.state.timeline import timeline
     from snapkit.state.verify import verify
 
 __all__ = [
@@ -42,16 +42,16 @@ __all__ = [
 # Looked up when first used, so that the command does not wait for pandas where it needs none.
 _LAZY = {
     "Catalog": ("snapkit.fleet.catalog", "Catalog"),
-    "Changes": ("snapkit.state.compare", "Changes"),
+    "Changes": ("snapkit.state.changes.compare", "Changes"),
     "Client": ("snapkit.cluster.client", "Client"),
     "Limits": ("snapkit.format.archive", "Limits"),
     "Snapshot": ("snapkit.state.snapshot", "Snapshot"),
     "browse": ("snapkit.jupyter.browse", "browse"),
-    "compare": ("snapkit.state.compare", "compare"),
-    "handout": ("snapkit.state.handout", "handout"),
+    "compare": ("snapkit.state.changes.compare", "compare"),
+    "handout": ("snapkit.state.output.handout", "handout"),
     "open": ("snapkit.state.snapshot", "open_snapshot"),
     "serve": ("snapkit.cluster.server", "serve"),
-    "timeline": ("snapkit.state.timeline", "timeline"),
+    "timeline": ("snapkit.state.changes.timeline", "timeline"),
     "verify": ("snapkit.state.verify", "verify"),
 }
 

@@ -11,12 +11,12 @@ from snapkit.cluster.client import Client
 from snapkit.cluster.recover import recover
 from snapkit.cluster.server import serve
 from snapkit.jupyter import shared
-from snapkit.state.compare import compare
-from snapkit.state.report import Report
+from snapkit.state.access.who import who_could
+from snapkit.state.changes.compare import compare
+from snapkit.state.changes.timeline import timeline
+from snapkit.state.findings.report import Report
 from snapkit.state.snapshot import Snapshot, open_snapshot
-from snapkit.state.timeline import timeline
 from snapkit.state.verify import verify
-from snapkit.state.who import who_could
 
 INTRODUCTION = """\
 Nomad runs programs ("jobs") on a group of machines (a "cluster"). All that the cluster knows can be saved into one

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 import snapkit
-from snapkit.state.compare import Changes, compare
-from snapkit.state.who import rights_changes, who_could
+from snapkit.state.access.who import rights_changes, who_could
+from snapkit.state.changes.compare import Changes, compare
 
 from .conftest import path_of
 

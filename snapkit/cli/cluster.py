@@ -21,7 +21,7 @@ from snapkit.errors import SnapshotError
 if TYPE_CHECKING:
     from snapkit.cluster.client import Client
     from snapkit.cluster.restore import Outcome, Plan
-    from snapkit.state.report import Finding
+    from snapkit.state.findings.report import Finding
 
 
 @app.command()

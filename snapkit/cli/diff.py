@@ -14,7 +14,7 @@ from snapkit.cli.output import json_text, one_line, print_text, show_frame
 from snapkit.errors import SnapshotError
 
 if TYPE_CHECKING:
-    from snapkit.state.compare import Changes
+    from snapkit.state.changes.compare import Changes
     from snapkit.state.snapshot import Snapshot
 
 
@@ -38,7 +38,7 @@ def diff(
 
     What has only grown older (indexes and times alone, heartbeats) is set apart, and is no difference.
     """
-    from snapkit.state.compare import compare
+    from snapkit.state.changes.compare import compare
 
     if live == (b is not None):
         raise SnapshotError("is to be one of B and --live", "what A is compared with", "give one of them")

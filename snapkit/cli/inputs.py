@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from snapkit.format.archive import Progress
-    from snapkit.state.report import Unread
+    from snapkit.state.findings.report import Unread
     from snapkit.state.snapshot import Snapshot
 
 FILE = "An archive, a raft snapshot or data directory, a state.bin, any fsspec URL; - for standard input."
@@ -97,7 +97,7 @@ def expanded(patterns: list[str]) -> tuple[list[str], list[Unread]]:
     """The sources, each once; of patterns that the shell left, the files. What matches nothing is listed by itself."""
     import glob
 
-    from snapkit.state.report import Unread
+    from snapkit.state.findings.report import Unread
 
     sources: list[str] = []
     unread: list[Unread] = []

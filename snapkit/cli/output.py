@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from snapkit.state.page import brief
+from snapkit.page import brief
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,7 +92,7 @@ def draw(*tables: Table) -> None:
 
 def show_frame(frame: pd.DataFrame, json_: bool, limit: int | None, *, everything: bool = False) -> None:
     """A table as JSON, or as one to read: as many rows as `limit` and as many columns as fit, saying what is left."""
-    from snapkit.state.export import records
+    from snapkit.state.output.export import records
 
     if json_:
         print_json(list(records(frame if limit in (None, 0) else frame.head(limit))))

@@ -145,7 +145,7 @@ def _unlocked(snapshot: Snapshot, variable: dict[str, Any], keystore: Path | Non
     """One variable in the clear, whatever the others are like: Items in place of Data."""
     import base64
 
-    from snapkit.state.keyring import Keyring
+    from snapkit.state.snapshot.keyring import Keyring
 
     place = str(variable.get("Namespace")), str(variable.get("Path")), str(variable.get("KeyID"))
     items = Keyring(snapshot.table, keystore).open_variable(*place, base64.b64decode(variable.get("Data") or ""))
@@ -232,7 +232,7 @@ def export(
 
     With --archive, a raft snapshot directory or a server's data directory becomes an archive that can be restored.
     """
-    from snapkit.state.export import export as export_tables
+    from snapkit.state.output.export import export as export_tables
 
     if archive:
         if table or format_ is not None or reveal:
@@ -250,7 +250,7 @@ def export(
 
 
 def _export_archive(file: str, dest: Path, overwrite: bool, identity: str | None, json_: bool) -> None:
-    from snapkit.state.rebuild import RAFT_DIRECTORY, rebuild
+    from snapkit.state.output.rebuild import RAFT_DIRECTORY, rebuild
 
     with opened(file, identity) as snapshot:
         made = rebuild(snapshot, dest, overwrite=overwrite)

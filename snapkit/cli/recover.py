@@ -12,7 +12,7 @@ from snapkit.cli.app import app
 from snapkit.cli.inputs import File, Identity, Json, opened
 from snapkit.cli.output import draw, grid, one_line, print_json, printable, show_frame
 from snapkit.errors import SnapshotError
-from snapkit.state.page import brief
+from snapkit.page import brief
 
 if TYPE_CHECKING:
     from snapkit.cluster.recover import Recovery
@@ -117,7 +117,7 @@ def _recover(
 
 
 def _show(recovery: Recovery, json_: bool, reveal: bool) -> None:
-    from snapkit.state.export import records
+    from snapkit.state.output.export import records
 
     steps, fields, tokens = recovery.steps, recovery.fields, recovery.tokens(reveal=reveal)
     if json_:

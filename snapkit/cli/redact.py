@@ -109,7 +109,7 @@ def _show(done: Redaction) -> None:
 
 
 def _check(file: str, identity: str | None, json_: bool) -> None:
-    from snapkit.state.leaks import leaks
+    from snapkit.state.redact.leaks import leaks
 
     with opened(file, identity) as snapshot:
         found = leaks(snapshot)

@@ -15,7 +15,7 @@ from snapkit.cli.output import one_line, print_json, print_text
 from snapkit.errors import SnapshotError
 
 if TYPE_CHECKING:
-    from snapkit.state.handout import Handout
+    from snapkit.state.output.handout import Handout
 
 KEY = "SNAPKIT_REPORT_KEY"
 
@@ -53,7 +53,7 @@ def report(
         raise SnapshotError("is nothing for a terminal", "a page", "name a file, as in -o report.html")
     if output is not None:
         require_free([output], overwrite)
-    from snapkit.state.handout import ROWS, handout
+    from snapkit.state.output.handout import ROWS, handout
 
     moment = moment_of(now)
     with progress_bar(f"Reading {a}" if b is None else f"Reading {a} and {b}") as progress:

@@ -55,8 +55,8 @@ def sizes(
         if by == "object" or gc or duplication or against is not None or json_:
             raise SnapshotError("draws sizes by group alone", "--output", "leave out the other options but --by")
         require_free([output], overwrite)
-    from snapkit.state import garbage
     from snapkit.state import sizes as measured
+    from snapkit.state.sizes import garbage
 
     moment = moment_of(now)
     with opened(file, identity) as snapshot:

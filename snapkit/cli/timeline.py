@@ -81,9 +81,9 @@ def _found(
     since: pd.Timestamp | None,
     until: pd.Timestamp | None,
 ) -> pd.DataFrame:
-    from snapkit.state.clock import Clock
-    from snapkit.state.timeline import select
-    from snapkit.state.timeline import timeline as timeline_of
+    from snapkit.state.changes.clock import Clock
+    from snapkit.state.changes.timeline import select
+    from snapkit.state.changes.timeline import timeline as timeline_of
 
     for table in tables:
         snapshots[0].columns(table)  # so that a wrong name is told
@@ -113,7 +113,7 @@ def _moment(text: str | None, option: str) -> pd.Timestamp | None:
 
 def _write(found: pd.DataFrame, output: Path, form: str | None, overwrite: bool, json_: bool) -> None:
     from snapkit.jupyter.charts import PICTURES, timeline_chart
-    from snapkit.state.timeline import write
+    from snapkit.state.changes.timeline import write
 
     if form is None and output.suffix.lower() in PICTURES:
         timeline_chart(found).save(output, overwrite=overwrite)
@@ -126,7 +126,7 @@ def _write(found: pd.DataFrame, output: Path, form: str | None, overwrite: bool,
 
 
 def _show(found: pd.DataFrame, limit: int | None) -> None:
-    from snapkit.state.timeline import told_time
+    from snapkit.state.changes.timeline import told_time
 
     limit = (50 if sys.stdout.isatty() else 0) if limit is None else limit
     shown = found.head(limit) if limit else found

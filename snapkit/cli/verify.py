@@ -14,7 +14,7 @@ from snapkit.cli.output import json_text, one_line, print_json, print_text
 from snapkit.errors import SnapshotError, SourceError
 
 if TYPE_CHECKING:
-    from snapkit.state.report import Report, Unread
+    from snapkit.state.findings.report import Report, Unread
 
 SeverityName = Literal["error", "warning", "note"]
 FormatName = Literal["text", "json", "junit", "html"]
@@ -124,7 +124,7 @@ def _require_sense(
 def _verified(sources: list[str], unread: list[Unread], options: dict[str, Any], rehearse: bool) -> list[Report]:
     """A report of each source; adds those that can't be read to `unread`."""
     from snapkit.format.archive import describe
-    from snapkit.state.report import Unread
+    from snapkit.state.findings.report import Unread
     from snapkit.state.verify import verify as verify_snapshot
 
     reports = []
@@ -164,7 +164,7 @@ def _record(
 ) -> dict[str, object]:
     from datetime import UTC, datetime
 
-    from snapkit.state.evidence import newest, record
+    from snapkit.state.findings.evidence import newest, record
 
     path = record(reports, folder, arguments=arguments, now=datetime.now(UTC), sign_key=sign_key)
     return {"path": str(path), "sha256": newest(folder).sha256}
@@ -173,7 +173,7 @@ def _record(
 def _salvage(source: str, target: Path, overwrite: bool, identity: str | None) -> dict[str, object]:
     from dataclasses import asdict
 
-    from snapkit.state.salvage import write_salvaged
+    from snapkit.state.output.salvage import write_salvaged
     from snapkit.state.snapshot import open_snapshot
 
     with open_snapshot(source, salvage=True, identity=identity) as snapshot:
@@ -199,7 +199,7 @@ def _report(
     from datetime import UTC, datetime
 
     from snapkit.files import atomic
-    from snapkit.state.report import document, junit, page
+    from snapkit.state.findings.report import document, junit, page
 
     one = len(reports) + len(unread) == 1
     lines = "".join(f"{report.to_line()}\n" for report in reports) + ("" if one else _total(reports, unread))
@@ -236,7 +236,7 @@ def _total(reports: list[Report], unread: list[Unread]) -> str:
 
 
 def _exit_verified(reports: list[Report], unread: list[Unread], fail_on: SeverityName) -> None:
-    from snapkit.state.report import at_or_above
+    from snapkit.state.findings.report import at_or_above
 
     for message in dict.fromkeys(u.message for u in unread):
         print(f"snapkit: {one_line(message)}", file=sys.stderr)
@@ -247,7 +247,7 @@ def _exit_verified(reports: list[Report], unread: list[Unread], fail_on: Severit
 
 
 def _check_evidence(folder: Path, public_key: Path | None, anchor: str | None, form: FormatName) -> None:
-    from snapkit.state.evidence import check, newest
+    from snapkit.state.findings.evidence import check, newest
 
     if form not in ("text", "json"):
         raise SnapshotError(f"has no format {form}", "--check", "there are text and json")

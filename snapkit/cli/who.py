@@ -54,7 +54,7 @@ def who(
     With --can, who could have done a thing; who did is not in the state. With --against, exits 1 if rights differ.
     Text has levels for capabilities and shortens long lists; JSON has a row for each right.
     """
-    from snapkit.state import who as library
+    from snapkit.state.access import who as library
 
     named = dict(zip(KINDS, ("" if anonymous else None, policy, role, token, workload), strict=True))
     subjects = [(kind, id_) for kind, id_ in named.items() if id_ is not None]

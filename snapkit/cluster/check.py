@@ -16,8 +16,8 @@ from snapkit.cluster.preflight import CHECKS, DECIDED, declare
 from snapkit.errors import SnapshotError
 from snapkit.format.age import Identity
 from snapkit.format.archive import Source
-from snapkit.state.compare import Changes, compare
-from snapkit.state.report import SEVERITIES, Finding, Report, Severity
+from snapkit.state.changes.compare import Changes, compare
+from snapkit.state.findings.report import SEVERITIES, Finding, Report, Severity
 from snapkit.state.snapshot import Snapshot, open_snapshot
 
 PATIENCE = 30.0  # seconds for a cluster to be itself again

@@ -602,7 +602,7 @@ class Client:
 
     def self_token(self, *, reveal: bool = False) -> dict[str, Any]:
         """The ACL token that this client has, its SecretID masked unless asked for."""
-        from snapkit.state.secrets import masker
+        from snapkit.state.snapshot.secrets import masker
 
         token = cast("dict[str, Any]", self.get("/v1/acl/token/self").value)
         mask = None if reveal else masker()

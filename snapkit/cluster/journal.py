@@ -21,8 +21,8 @@ from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias
 
 from snapkit.errors import SnapshotError, SourceError, TargetExistsError
-from snapkit.state.chain import GENESIS, canonical, digest, parsed
-from snapkit.state.page import AMBER, GREEN, RED, escaped, page, plain, table
+from snapkit.page import AMBER, GREEN, RED, escaped, page, plain, table
+from snapkit.state.findings.chain import GENESIS, canonical, digest, parsed
 from snapkit.version import __version__
 
 SCHEMA = "snapkit.journal/1"

@@ -26,10 +26,10 @@ from snapkit.errors import SnapshotError, SourceError
 from snapkit.format import archive
 from snapkit.format.age import Identity
 from snapkit.format.archive import Source
-from snapkit.state.compare import compare
-from snapkit.state.release import parse
-from snapkit.state.report import SEVERITIES, Finding, Report, Severity
+from snapkit.state.changes.compare import compare
+from snapkit.state.findings.report import SEVERITIES, Finding, Report, Severity
 from snapkit.state.snapshot import Snapshot, open_snapshot
+from snapkit.state.snapshot.release import parse
 from snapkit.state.verify import verify
 from snapkit.state.verify.registry import Check
 

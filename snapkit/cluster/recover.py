@@ -29,12 +29,12 @@ from snapkit.format.age import Identity
 from snapkit.format.archive import Source
 from snapkit.format.schema import BY_TABLE, Type
 from snapkit.format.values import Mask, pack, to_json, unpack
-from snapkit.state.edit import from_json
-from snapkit.state.fielddiff import differences
-from snapkit.state.keyring import Keyring
-from snapkit.state.page import AMBER, GREEN, RED, escaped, label, plain
-from snapkit.state.page import table as html_table
+from snapkit.page import AMBER, GREEN, RED, escaped, label, plain
+from snapkit.page import table as html_table
+from snapkit.state.changes.fielddiff import differences
+from snapkit.state.output.edit import from_json
 from snapkit.state.snapshot import Snapshot, open_snapshot
+from snapkit.state.snapshot.keyring import Keyring
 
 Object: TypeAlias = dict[str, Any]
 #: A table and a key in it: `("jobs", "shop", "web")`.

@@ -23,7 +23,7 @@ from snapkit.errors import SnapshotError
 from snapkit.format import archive
 from snapkit.format.archive import Source
 from snapkit.format.schema import BY_TABLE
-from snapkit.state.report import Finding
+from snapkit.state.findings.report import Finding
 from snapkit.state.snapshot import Snapshot, open_snapshot
 from snapkit.state.verify import CHECKS, MOST
 

@@ -36,8 +36,8 @@ from snapkit.cluster.answers import Answer, Answers, ApiError, Request, Server, 
 from snapkit.errors import ArchiveError, RecordError, SnapshotError, SourceError
 from snapkit.format import age, archive
 from snapkit.format.archive import Source, describe
-from snapkit.state.acl import Authority, Identity, TokenExpiredError, TokenNotFoundError
-from snapkit.state.edit import Change, Edits, edited, stamp
+from snapkit.state.access.acl import Authority, Identity, TokenExpiredError, TokenNotFoundError
+from snapkit.state.output.edit import Change, Edits, edited, stamp
 from snapkit.state.snapshot import Snapshot, open_snapshot
 from snapkit.state.verify import verify
 

@@ -24,8 +24,8 @@ from snapkit.fleet.retention import Decision, Keep
 from snapkit.fleet.running import Hidden, Runner
 from snapkit.format.age import Identity
 from snapkit.format.archive import DEFAULT_LIMITS, Limits, Progress
+from snapkit.page import plain
 from snapkit.progress import long_work
-from snapkit.state.page import plain
 from snapkit.state.verify import verify
 
 if TYPE_CHECKING:

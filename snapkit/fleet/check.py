@@ -18,9 +18,9 @@ from snapkit.fleet import retention
 from snapkit.fleet.catalog import Catalog, duration, utc
 from snapkit.fleet.entries import VERDICTS, Entry
 from snapkit.fleet.retention import Keep, of_future
-from snapkit.state.export import records
-from snapkit.state.page import plain
-from snapkit.state.report import SEVERITIES, Severity, Unread, at_or_above, junit
+from snapkit.page import plain
+from snapkit.state.findings.report import SEVERITIES, Severity, Unread, at_or_above, junit
+from snapkit.state.output.export import records
 
 PREFIX = "snapkit_fleet"
 #: node_exporter reads metrics as another user; there is nothing secret in them.

@@ -44,7 +44,7 @@ from snapkit.fleet.running import Runner
 from snapkit.format.archive import Progress
 from snapkit.format.schema import BY_TABLE, TYPES, RecordType, fields
 from snapkit.format.values import Buffer, Mask
-from snapkit.state.tables import SCALARS, TEXT, TIMES, Rows, to_frame
+from snapkit.state.snapshot.tables import SCALARS, TEXT, TIMES, Rows, to_frame
 
 SCHEMA = "snapkit.dataset/1"
 OTHER = "Other"  # the column of fields that the schema lacks, as JSON

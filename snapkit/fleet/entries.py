@@ -16,8 +16,8 @@ from snapkit.fleet.places import Place
 from snapkit.format import archive
 from snapkit.format.archive import META, STATE, Progress, created_milliseconds, parse_meta
 from snapkit.format.schema import record_type, type_name
-from snapkit.state.page import plain
-from snapkit.state.report import Finding, Report
+from snapkit.page import plain
+from snapkit.state.findings.report import Finding, Report
 from snapkit.state.verify import LEVELS as VERIFIED
 from snapkit.state.verify import verify
 from snapkit.state.verify.subject import Subject

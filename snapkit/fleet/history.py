@@ -21,10 +21,10 @@ from snapkit.fleet.conditions import condition
 from snapkit.fleet.dataset import OTHER, Archive, Dataset, in_order, require_table
 from snapkit.format.schema import TYPES, RecordType, Type, fields
 from snapkit.format.values import GoTime, pack, unpack
-from snapkit.state.compare import noise_of, text_diff
-from snapkit.state.fielddiff import FieldChange, differences
-from snapkit.state.page import AMBER, BLUE, GREEN, RED, escaped, label, plain, table
-from snapkit.state.tables import TEXT
+from snapkit.page import AMBER, BLUE, GREEN, RED, escaped, label, plain, table
+from snapkit.state.changes.compare import noise_of, text_diff
+from snapkit.state.changes.fielddiff import FieldChange, differences
+from snapkit.state.snapshot.tables import TEXT
 
 #: `there`: in the first snapshot of the series, so nobody knows since when; `gone`: not in the snapshots from here on.
 Kind: TypeAlias = Literal["there", "added", "changed", "gone", "returned"]
@@ -212,7 +212,7 @@ class History:
 
     def to_json(self) -> dict[str, Any]:
         """As plain data for json: `schema` is `snapkit.history/1`."""
-        from snapkit.state.export import records
+        from snapkit.state.output.export import records
 
         return {
             "schema": "snapkit.history/1",

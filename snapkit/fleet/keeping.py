@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from snapkit.errors import SnapshotError, SourceError, TargetExistsError
 from snapkit.files import atomic
 from snapkit.fleet.entries import Entry, Table
-from snapkit.state.report import Finding
+from snapkit.state.findings.report import Finding
 
 CATALOG, KEY = "catalog.parquet", "key"
 SCHEMA = "snapkit.catalog/1"

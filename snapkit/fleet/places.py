@@ -18,7 +18,7 @@ from snapkit.fleet.running import Hidden
 from snapkit.format import archive
 from snapkit.format.age import Identity
 from snapkit.format.archive import DEFAULT_LIMITS, Limits
-from snapkit.state.page import plain
+from snapkit.page import plain
 
 if TYPE_CHECKING:
     from snapkit.state.snapshot import Snapshot

@@ -16,8 +16,8 @@ import pandas as pd
 
 from snapkit.errors import SnapshotError, SourceError
 from snapkit.fleet.frames import times
+from snapkit.page import plain
 from snapkit.progress import long_work
-from snapkit.state.page import plain
 
 if TYPE_CHECKING:
     from snapkit.fleet.dataset import Archive, Dataset

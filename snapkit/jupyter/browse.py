@@ -32,8 +32,8 @@ def browse(x: Any, *, reveal: bool = False) -> SnapshotBrowser | Browser:
 
     from snapkit.cluster.client import Client
     from snapkit.cluster.restore import Plan
-    from snapkit.state.compare import Changes
-    from snapkit.state.report import Report
+    from snapkit.state.changes.compare import Changes
+    from snapkit.state.findings.report import Report
     from snapkit.state.snapshot import Snapshot, open_snapshot
 
     if isinstance(x, str | os.PathLike):
@@ -55,7 +55,7 @@ def browse(x: Any, *, reveal: bool = False) -> SnapshotBrowser | Browser:
 
         return ReportBrowser(x)
     if isinstance(x, list | tuple) and x and all(isinstance(each, Snapshot | str | os.PathLike) for each in x):
-        from snapkit.state.timeline import timeline
+        from snapkit.state.changes.timeline import timeline
 
         x = timeline(*x)
     if isinstance(x, pd.DataFrame):

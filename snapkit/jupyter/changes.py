@@ -9,10 +9,10 @@ import pandas as pd
 
 from snapkit.jupyter.browser import Browser, ipywidgets
 from snapkit.jupyter.grid import Grid
-from snapkit.state.page import AMBER, BLUE, GREEN, RED, brief, escaped, label, plain, table
+from snapkit.page import AMBER, BLUE, GREEN, RED, brief, escaped, label, plain, table
 
 if TYPE_CHECKING:
-    from snapkit.state.compare import Changes
+    from snapkit.state.changes.compare import Changes
 
 #: A change is told by its sign and its word; the colour comes on top.
 SIGNS = {"added": "+", "removed": "\N{MINUS SIGN}", "changed": "~", "moved": "~"}

@@ -15,8 +15,8 @@ import pandas as pd
 from snapkit.jupyter.browser import Browser, ipywidgets
 from snapkit.jupyter.front import front
 from snapkit.jupyter.grid import Grid
-from snapkit.state.clock import NAT, nanoseconds
-from snapkit.state.page import label, plain, table
+from snapkit.page import label, plain, table
+from snapkit.state.changes.clock import NAT, nanoseconds
 
 COLUMNS = ("Time", "TimeEarliest", "TimeLatest", "Kind", "Table", "Key", "Namespace", "Job", "Node", "Message", "Index")
 STEPS = 300  # parts of the view that are told apart

@@ -16,7 +16,7 @@ from snapkit.jupyter.grid import Column, Grid, shown, size, word
 from snapkit.jupyter.grid import columns as columns_of
 from snapkit.jupyter.links import Link, Related, link, related
 from snapkit.jupyter.tree import Tree
-from snapkit.state.page import RED, brief, escaped, plain, table
+from snapkit.page import RED, brief, escaped, plain, table
 
 if TYPE_CHECKING:
     from snapkit.state.snapshot import Snapshot

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from snapkit.jupyter.browser import Browser, ipywidgets, live
-from snapkit.state.page import brief, escaped, label, plain, table
-from snapkit.state.report import COLOURS, SEVERITIES, Finding, Report, Severity, verdict_html
+from snapkit.page import brief, escaped, label, plain, table
+from snapkit.state.findings.report import COLOURS, SEVERITIES, Finding, Report, Severity, verdict_html
 
 MEANINGS: dict[Severity, str] = {
     "error": "it would not restore, or data would be lost",

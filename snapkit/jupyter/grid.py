@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 from snapkit.errors import SnapshotError
 from snapkit.format.values import go_duration
 from snapkit.jupyter.front import front
-from snapkit.state.page import plain
+from snapkit.page import plain
 
 WIDEST = 200  # characters of a value in the table
 LONGEST = 2_000  # characters of it in the hint over a cell

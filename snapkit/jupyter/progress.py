@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from snapkit.format.archive import Progress, describe
+from snapkit.page import escaped
 from snapkit.progress import show_by
-from snapkit.state.page import escaped
 
 PATIENCE = 1.0  # seconds that work may take without a bar
 EVERY = 0.2  # seconds from one look of the bar to the next

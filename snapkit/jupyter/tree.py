@@ -17,7 +17,7 @@ from snapkit.format.values import go_duration
 from snapkit.jupyter.front import front
 from snapkit.jupyter.grid import size
 from snapkit.jupyter.links import Link
-from snapkit.state.page import brief, plain
+from snapkit.page import brief, plain
 
 LONGEST = 4_000  # characters of one value
 MOST = 500  # entries of one list or map

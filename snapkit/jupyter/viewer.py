@@ -21,8 +21,8 @@ from snapkit.files import atomic
 from snapkit.format import age
 from snapkit.format.archive import BLOCK, DEFAULT_LIMITS, Limits, Progress
 from snapkit.format.schema import record_type, type_name
-from snapkit.state.page import AMBER, GREEN, RED, brief, escaped, label, plain, table
-from snapkit.state.report import Report
+from snapkit.page import AMBER, GREEN, RED, brief, escaped, label, plain, table
+from snapkit.state.findings.report import Report
 from snapkit.state.verify import verify
 from snapkit.state.verify.subject import Subject
 

@@ -16,7 +16,7 @@ from snapkit.cluster.journal import read
 from snapkit.cluster.restore import Outcome, Plan, apply, plan, resume
 from snapkit.errors import SnapshotError
 from snapkit.jupyter.browser import Browser, ipywidgets, live
-from snapkit.state.page import GREEN, RED, escaped
+from snapkit.page import GREEN, RED, escaped
 
 if TYPE_CHECKING:
     from snapkit.cluster.client import Client

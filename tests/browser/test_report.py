@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from snapkit.state.handout import handout
+from snapkit.state.output.handout import handout
 from tests.browser.driving import SCREEN, picture
 
 from ..conftest import path_of

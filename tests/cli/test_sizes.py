@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 import snapkit
-from snapkit.state import garbage
 from snapkit.state import sizes as measured
+from snapkit.state.sizes import garbage
 
 from ..conftest import oracle, path_of
 from . import failed, fine, run

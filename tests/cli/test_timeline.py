@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from snapkit.state.timeline import timeline
+from snapkit.state.changes.timeline import timeline
 
 from ..conftest import path_of
 from ..state.samples import archive

@@ -17,7 +17,7 @@ import snapkit
 import snapkit.state.verify
 from snapkit.cli import verify as verify_command
 from snapkit.errors import SnapshotError, SourceError
-from snapkit.state.report import Finding, Report
+from snapkit.state.findings.report import Finding, Report
 from tests import forge
 
 from ..conftest import ARCHIVES, DATA, RAFT_DIRECTORIES, path_of
@@ -317,7 +317,7 @@ def test_no_evidence_is_not_intact(tmp_path: Path) -> None:
 
 def test_evidence_is_signed(snap: Path, tmp_path: Path) -> None:
     pytest.importorskip("cryptography")
-    from ..state.test_evidence import Keys
+    from ..state.findings.test_evidence import Keys
 
     keys, others, folder = Keys(tmp_path, "ours"), Keys(tmp_path, "others"), tmp_path / "evidence"
     fine("verify", snap, "--evidence", folder, "--sign-key", keys.private)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import snapkit
-from snapkit.state.who import rights, rights_changes, subjects, who_could
+from snapkit.state.access.who import rights, rights_changes, subjects, who_could
 
 from ..conftest import ORACLES, path_of
 from ..state import samples

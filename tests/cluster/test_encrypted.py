@@ -25,7 +25,7 @@ from snapkit.cluster.client import DigestError, InterruptedStreamError, NotAnArc
 from snapkit.cluster.server import Faults
 from snapkit.errors import ArchiveError, SnapshotError, SourceError, TargetExistsError
 from snapkit.format.age import IdentityMissingError, RecipientError, WrongIdentityError
-from snapkit.state import store
+from snapkit.state.snapshot import store
 from tests import forge
 
 from ..conftest import ROOT, path_of

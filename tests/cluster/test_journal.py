@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from snapkit.cluster.journal import Journal, JournalError, read, to_html, whoami
 from snapkit.errors import SnapshotError, SourceError, TargetExistsError
-from snapkit.state.chain import GENESIS, digest
+from snapkit.state.findings.chain import GENESIS, digest
 
 from ..conftest import ROOT
 

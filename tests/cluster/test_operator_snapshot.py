@@ -20,7 +20,7 @@ import requests
 import snapkit
 from snapkit.cluster.server import Faults
 from snapkit.format import archive as container
-from snapkit.state.edit import edited
+from snapkit.state.output.edit import edited
 from tests import forge
 
 from ..conftest import ORACLES, path_of

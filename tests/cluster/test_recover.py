@@ -30,7 +30,7 @@ from snapkit.errors import TargetExistsError
 from snapkit.format import archive as container
 from snapkit.format.schema import BY_TABLE
 from snapkit.format.values import pack, unpack
-from snapkit.state.edit import Edits, edited
+from snapkit.state.output.edit import Edits, edited
 from tests.damage import FRIDAY as FRIDAY_ARCHIVE
 
 from ..conftest import DATA, ORACLES, path_of

@@ -11,7 +11,7 @@ import pytest
 import snapkit
 from snapkit.cluster.rehearse import find_binary, rehearse
 from snapkit.format import archive as container
-from snapkit.state.edit import edited
+from snapkit.state.output.edit import edited
 from tests import forge
 
 from ..conftest import DATA, path_of

@@ -45,8 +45,8 @@ from snapkit.cluster.restore import (
 )
 from snapkit.cluster.server import Faults, ServedCluster
 from snapkit.errors import NotInSnapshotError, SourceError, TargetExistsError
-from snapkit.state.rebuild import rebuild
-from snapkit.state.report import Report
+from snapkit.state.findings.report import Report
+from snapkit.state.output.rebuild import rebuild
 from tests import damage, forge
 
 from ..conftest import DATA, ORACLES, ROOT, path_of
@@ -907,7 +907,7 @@ _ZYGOTE = """
 import os, signal, sys
 from snapkit import Client
 from snapkit.cluster import journal, restore
-import snapkit.state.verify, snapkit.state.snapshot, snapkit.state.compare
+import snapkit.state.verify, snapkit.state.snapshot, snapkit.state.changes.compare
 
 def run(address, token, archive, path, plan, number, when, mode):
     write = journal.Journal.write

@@ -21,8 +21,8 @@ import requests
 import snapkit
 from snapkit.format.schema import BY_TABLE
 from snapkit.format.values import pack, unpack
-from snapkit.state.acl import Acl, RulesError, parse_rules
-from snapkit.state.who import ALSO
+from snapkit.state.access.acl import Acl, RulesError, parse_rules
+from snapkit.state.access.who import ALSO
 from tests.damage import FRIDAY, Record, stream, whole
 
 from ..conftest import ORACLES

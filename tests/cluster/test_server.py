@@ -17,7 +17,7 @@ import requests
 import snapkit
 from snapkit.cluster.server import ServedCluster, require_consent
 from snapkit.format import archive as container
-from snapkit.state.edit import Change, edited
+from snapkit.state.output.edit import Change, edited
 
 from ..conftest import ARCHIVES, DATA, ORACLES, RAFT_DIRECTORIES, path_of
 from ..state import samples

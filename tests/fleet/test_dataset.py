@@ -24,7 +24,7 @@ from snapkit.fleet.dataset import DEFAULT, OF_SNAPSHOT, folder_name, record_sche
 from snapkit.fleet.questions import LeftOutWarning
 from snapkit.fleet.running import Runner
 from snapkit.format.schema import BY_TABLE, TYPES, RecordType
-from snapkit.state.tables import to_frame
+from snapkit.state.snapshot.tables import to_frame
 from tests import forge
 from tests.conftest import ARCHIVES, DATA, path_of
 

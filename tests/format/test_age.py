@@ -26,7 +26,7 @@ import snapkit
 from snapkit.errors import ArchiveError, LimitError, RecordError, SnapshotError, SourceError
 from snapkit.format import age, archive
 from snapkit.format.age import IdentityError, IdentityMissingError, RecipientError, WrongIdentityError
-from snapkit.state import store
+from snapkit.state.snapshot import store
 from tests import forge
 
 from ..cluster.raw import large

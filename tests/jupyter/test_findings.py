@@ -8,7 +8,7 @@ import pytest
 
 import snapkit
 from snapkit.jupyter.findings import ReportBrowser
-from snapkit.state.report import Finding, Report
+from snapkit.state.findings.report import Finding, Report
 
 from ..conftest import path_of
 

@@ -21,7 +21,7 @@ from tests import capped, forge
 
 from ..conftest import DATA, path_of
 from . import samples
-from .test_snapshot import all_tables
+from .snapshot.test_snapshot import all_tables
 
 SMALL = samples.archive(
     {

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 import snapkit
 from snapkit.errors import SnapshotError
-from snapkit.state.clock import Clock
-from snapkit.state.compare import Changes, compare
-from snapkit.state.garbage import collectable
-from snapkit.state.keyring import report
-from snapkit.state.leaks import leaks
+from snapkit.state.access.who import rights, rights_changes, subjects, who_could
+from snapkit.state.changes.clock import Clock
+from snapkit.state.changes.compare import Changes, compare
+from snapkit.state.redact.leaks import leaks
 from snapkit.state.sizes import By, duplication, growth, sizes
-from snapkit.state.who import rights, rights_changes, subjects, who_could
+from snapkit.state.sizes.garbage import collectable
+from snapkit.state.snapshot.keyring import report
 from tests import forge
 
 from .test_hostile import SMALL, odd_records, real_state, says_what_and_where

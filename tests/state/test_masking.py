@@ -17,9 +17,12 @@ from hypothesis import strategies as st
 import snapkit
 from snapkit.errors import SnapshotError
 from snapkit.format.schema import BY_TABLE, SECRETS, TYPES, Type, fields
-from snapkit.state import garbage, keyring, sizes, who
-from snapkit.state.export import export
+from snapkit.state import sizes
+from snapkit.state.access import who
+from snapkit.state.output.export import export
 from snapkit.state.redact import redact
+from snapkit.state.sizes import garbage
+from snapkit.state.snapshot import keyring
 from tests import forge
 
 from ..cli import run

@@ -7,7 +7,7 @@ from functools import cache
 
 import pytest
 
-from snapkit.state.report import Finding
+from snapkit.state.findings.report import Finding
 from snapkit.state.verify import verify
 from tests.damage import BY_NAME, DAMAGES, damaged
 

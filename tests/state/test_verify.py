@@ -23,8 +23,8 @@ from hypothesis import strategies as st
 import snapkit
 from snapkit.format import archive as container
 from snapkit.format.schema import BY_TABLE, fields
-from snapkit.state.edit import edited
-from snapkit.state.report import Report
+from snapkit.state.findings.report import Report
+from snapkit.state.output.edit import edited
 from snapkit.state.verify import CHECKS, LEVELS, Check, verify
 from snapkit.state.verify.decoding import Decoding
 from snapkit.state.verify.registry import REHEARSAL, markdown

@@ -20,8 +20,8 @@ from snapkit.cluster.answers.core import (
     route,
 )
 from snapkit.errors import NotInSnapshotError
-from snapkit.state.acl import RulesError
-from snapkit.state.keyring import Keyring, KeyringError
+from snapkit.state.access.acl import RulesError
+from snapkit.state.snapshot.keyring import Keyring, KeyringError
 
 VARIABLE_STUB = ("Namespace", "Path", "Lock", "CreateIndex", "CreateTime", "ModifyIndex", "ModifyTime")
 

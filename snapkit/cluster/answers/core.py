@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from snapkit.cluster.filters import matcher
 from snapkit.errors import NotInSnapshotError, SnapshotError
-from snapkit.state.acl import Authority, Identity
-from snapkit.state.edit import Edits
+from snapkit.state.access.acl import Authority, Identity
+from snapkit.state.output.edit import Edits
 from snapkit.state.snapshot import Snapshot
 
 Object = dict[str, Any]

@@ -14,7 +14,7 @@ from typing import Any
 
 from snapkit.format.schema import Type
 from snapkit.format.values import to_json
-from snapkit.state.edit import from_json
+from snapkit.state.output.edit import from_json
 
 Object = dict[str, Any]
 

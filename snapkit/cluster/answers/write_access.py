@@ -19,9 +19,9 @@ from snapkit.cluster.answers.core import Answer, Answers, ApiError, Object, Requ
 from snapkit.cluster.answers.write_jobs import rfc3339
 from snapkit.errors import RecordError
 from snapkit.format.values import go_duration
-from snapkit.state.acl import RulesError, parse_rules
-from snapkit.state.edit import nanoseconds
-from snapkit.state.keyring import Keyring, KeyringError
+from snapkit.state.access.acl import RulesError, parse_rules
+from snapkit.state.output.edit import nanoseconds
+from snapkit.state.snapshot.keyring import Keyring, KeyringError
 
 _VARIABLE_PATH = re.compile("[a-zA-Z0-9-_~/]{1,128}")
 _NAME = re.compile("[a-zA-Z0-9-]{1,128}")

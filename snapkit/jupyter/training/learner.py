@@ -22,7 +22,7 @@ from snapkit.files import atomic
 from snapkit.jupyter.lab import shared
 from snapkit.jupyter.training.answers import NOTHING, Wrong, is_nothing
 from snapkit.jupyter.training.story import material
-from snapkit.state.page import AMBER, BLUE, GREEN, escaped, label, table
+from snapkit.page import AMBER, BLUE, GREEN, escaped, label, table
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -23,7 +23,7 @@ from snapkit.errors import SnapshotError
 from snapkit.jupyter.training.answers import Wrong
 from snapkit.jupyter.training.learner import LIMIT, Exercise, now
 from snapkit.jupyter.training.story import packed
-from snapkit.state.compare import compare
+from snapkit.state.changes.compare import compare
 from snapkit.state.snapshot import Snapshot
 
 LEADERLESS = 6.0  # seconds

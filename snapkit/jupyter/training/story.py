@@ -21,7 +21,7 @@ from typing import Any
 
 from snapkit.format import archive
 from snapkit.format.archive import META, STATE, SUMS
-from snapkit.state.edit import Change, Edits, Record, edited
+from snapkit.state.output.edit import Change, Edits, Record, edited
 from snapkit.state.snapshot import Snapshot, open_snapshot
 
 MIDDLE_OF_A_BYTE = 1 << 4

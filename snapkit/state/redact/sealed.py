@@ -9,10 +9,10 @@ from typing import Any
 
 from snapkit.errors import RecordError
 from snapkit.format.schema import Type, fields
-from snapkit.state.keyring import AEAD, NONCE, Keyring, KeyringError
-from snapkit.state.pseudonyms import TABLES
+from snapkit.state.redact.pseudonyms import TABLES
 from snapkit.state.redact.seen import shown
 from snapkit.state.redact.values import Values
+from snapkit.state.snapshot.keyring import AEAD, NONCE, Keyring, KeyringError
 
 _TAG = 16  # bytes of AES-GCM's tag
 #: Structs as Go writes them with nothing in them.

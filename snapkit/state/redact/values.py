@@ -11,8 +11,8 @@ import msgpack
 from snapkit.errors import RecordError
 from snapkit.format.schema import ANY, Type, fields
 from snapkit.format.values import MAX_DEPTH, go_time, pack
-from snapkit.state.pseudonyms import Pseudonyms
 from snapkit.state.redact.profiles import SEALED, How, Profile, inner, steps
+from snapkit.state.redact.pseudonyms import Pseudonyms
 from snapkit.state.redact.seen import Seen, shown
 
 

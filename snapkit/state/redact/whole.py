@@ -20,13 +20,13 @@ from snapkit.format import archive
 from snapkit.format.archive import Progress, Source
 from snapkit.format.schema import ANY, BY_BYTE, BY_TABLE, STREAM_ORDER, RecordType, Type, type_name
 from snapkit.format.values import UNIX_EPOCH, Buffer, pack, unpack
-from snapkit.state.pseudonyms import Pseudonyms
 from snapkit.state.redact.packed import Packed
 from snapkit.state.redact.profiles import Profile, kept
+from snapkit.state.redact.pseudonyms import Pseudonyms
 from snapkit.state.redact.sealed import Sealed
 from snapkit.state.redact.values import Values
 from snapkit.state.snapshot import Snapshot, open_snapshot
-from snapkit.state.store import Store
+from snapkit.state.snapshot.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd

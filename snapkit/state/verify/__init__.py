@@ -18,9 +18,9 @@ from snapkit.format import archive
 from snapkit.format.age import Identity
 from snapkit.format.archive import DEFAULT_LIMITS, Limits, Progress, Source
 from snapkit.progress import long_work
-from snapkit.state.release import parse
-from snapkit.state.report import SEVERITIES, Finding, Report
+from snapkit.state.findings.report import SEVERITIES, Finding, Report
 from snapkit.state.snapshot import Snapshot, open_snapshot
+from snapkit.state.snapshot.release import parse
 from snapkit.state.verify import container, records, references, restore  # noqa: F401 - they register their checks
 from snapkit.state.verify.decoding import Decoding
 from snapkit.state.verify.reading import Reading

@@ -17,10 +17,10 @@ from snapkit.format.archive import Archive, Limits, Progress, Source
 from snapkit.format.records import Framer, Index
 from snapkit.format.schema import BY_TABLE
 from snapkit.format.values import unpack
-from snapkit.state.report import Finding, Severity
-from snapkit.state.secrets import masker
+from snapkit.state.findings.report import Finding, Severity
 from snapkit.state.snapshot import SAMPLES, Snapshot
-from snapkit.state.store import Store
+from snapkit.state.snapshot.secrets import masker
+from snapkit.state.snapshot.store import Store
 from snapkit.state.verify.decoding import Decoding, Records
 from snapkit.state.verify.registry import CHECKS
 from snapkit.state.verify.subject import State

@@ -8,7 +8,7 @@ from operator import attrgetter
 from typing import Any
 
 from snapkit.errors import RecordError
-from snapkit.state.keyring import KeyringError
+from snapkit.state.snapshot.keyring import KeyringError
 from snapkit.state.verify.records import name_of, place_of
 from snapkit.state.verify.registry import Found, Run, check
 from snapkit.state.verify.subject import Subject

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
-from snapkit.state.report import LEVELS as LEVELS
-from snapkit.state.report import Finding, Severity
+from snapkit.state.findings.report import LEVELS as LEVELS
+from snapkit.state.findings.report import Finding, Severity
 
 if TYPE_CHECKING:
     from snapkit.state.verify.subject import Subject

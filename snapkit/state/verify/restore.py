@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from snapkit.format.schema import BY_BYTE, table_type
-from snapkit.state.release import parse
+from snapkit.state.snapshot.release import parse
 from snapkit.state.verify.registry import Found, check, declare
 from snapkit.state.verify.subject import Subject
 

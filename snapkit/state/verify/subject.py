@@ -14,9 +14,9 @@ from typing import Any
 from snapkit.format.archive import Archive, created_milliseconds
 from snapkit.format.records import Tally
 from snapkit.format.schema import BY_TABLE, record_type, type_name
-from snapkit.state.keyring import Keyring
-from snapkit.state.release import parse
 from snapkit.state.snapshot import Snapshot
+from snapkit.state.snapshot.keyring import Keyring
+from snapkit.state.snapshot.release import parse
 from snapkit.state.verify.decoding import Decoding
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -1,0 +1,1 @@
+"""What was found, told in several forms and kept as evidence."""
