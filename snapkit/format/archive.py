@@ -10,6 +10,7 @@ import base64
 import hashlib
 import io
 import json
+import math
 import os
 import shutil
 import string
@@ -40,6 +41,8 @@ BARE_META: Mapping[str, Any] = {"Version": 1, "ID": "1-1-0", "Index": 1, "Term":
 CHUNK = 1 << 20  # of the inflated stream
 BLOCK = 512  # of tar
 GZIP_HEADER = 10  # bytes
+EXTENSIONS = 1 << 20  # bytes of a tar's extension headers, of which Go takes none that is longer
+DEPTH_OF_META = 100  # Nomad's is 4 deep
 GO_GZIP = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"  # the header that Go writes
 
 # How a server begins what it says of an archive that it refuses.
@@ -65,9 +68,9 @@ class Limits:
     """Bounds against hostile archives.
 
     Attributes:
-        members: How many members the tar may have.
+        members: How many members the tar may have, and lines SHA256SUMS.
         name: Bytes of a member's name.
-        document: Bytes of meta.json, SHA256SUMS or a tar extension header.
+        document: Bytes of meta.json or SHA256SUMS.
         total: Bytes of the inflated stream.
         ratio: The inflated stream, as a multiple of the compressed one (from the first 64 MiB on). Nomad's
             archives have 5 to 30; deflate can do 1,032.
@@ -523,6 +526,7 @@ class _Tar:
         self._limits = limits
         self._odd = odd
         self._chunk = memoryview(b"")
+        self._extended = 0  # bytes of extension headers
         self.offset = 0
 
     def _piece(self, most: int) -> memoryview:
@@ -544,10 +548,10 @@ class _Tar:
 
         Raises:
             ArchiveError: A header is damaged, or the tar ends inside a member.
-            LimitError: Too many members, or a name or an extension header that is too long.
+            LimitError: Too many members, a name that is too long, or too many bytes of extension headers.
         """
         count = 0
-        extension: dict[str, str] = {}
+        extension: dict[bytes, str] = {}
         while True:
             start = self.offset
             with _while(f"{_READING}failed reading snapshot"):
@@ -560,9 +564,9 @@ class _Tar:
             if header.type in (tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK):
                 extension |= self._extension(header, start)
                 continue
-            name, size = extension.get("path", header.name), header.size
-            if "size" in extension:
-                size = self._size(extension["size"], start)
+            name, size = extension.get(b"path", header.name), header.size
+            if b"size" in extension:
+                size = self._size(extension[b"size"], start)
             extension = {}
             count += 1
             if count > self._limits.members:
@@ -615,26 +619,29 @@ class _Tar:
             )
         return header
 
-    def _extension(self, header: tarfile.TarInfo, start: int) -> dict[str, str]:
-        """What a PAX or GNU extension header says of the next member."""
-        if header.size > self._limits.document:
-            raise LimitError(f"has a tar extension header of {header.size:,} bytes", f"tar byte {start:,}")
+    def _extension(self, header: tarfile.TarInfo, start: int) -> dict[bytes, str]:
+        """What a PAX or GNU extension header says of path and size of the next member."""
+        self._extended += BLOCK + header.size
+        if self._extended > min(EXTENSIONS, self._limits.document):
+            raise LimitError(f"has {self._extended:,} bytes of tar extension headers", f"tar byte {start:,}")
         data = b"".join(self._content("a tar extension header", header.size))
         self._exactly(-header.size % BLOCK)
         if header.type == tarfile.GNUTYPE_LONGNAME:
-            return {"path": data.rstrip(b"\0").decode("utf-8", "replace")}
+            return {b"path": data.rstrip(b"\0").decode("utf-8", "replace")}
         if header.type != tarfile.XHDTYPE:
             return {}
         records = {}
-        while data:
-            length, _, _ = data[:20].partition(b" ")
-            if not length.isdigit() or not 0 < int(length) <= len(data):
+        at = 0
+        while at < len(data):
+            length, _, _ = data[at : at + 20].partition(b" ")
+            if not length.isdigit() or not 0 < int(length) <= len(data) - at:
                 raise ArchiveError(
                     "a PAX header is damaged", f"tar byte {start:,}", "fetch the file again", check="archive.tar-header"
                 )
-            key, _, value = data[len(length) + 1 : int(length) - 1].partition(b"=")
-            records[key.decode("utf-8", "replace")] = value.decode("utf-8", "replace")
-            data = data[int(length) :]
+            key, _, value = data[at + len(length) + 1 : at + int(length) - 1].partition(b"=")
+            if key in (b"path", b"size"):
+                records[key] = value.decode("utf-8", "replace")
+            at += int(length)
         return records
 
     def _size(self, value: str, start: int) -> int:
@@ -779,7 +786,10 @@ class _ArchiveReader:
                 )
                 yield error
         listed = set()
-        for number, line in enumerate(sums.splitlines(), 1):
+        lines = sums.splitlines()
+        if len(lines) > self._limits.members:
+            raise LimitError(f"has more than {self._limits.members} lines", SUMS, "Nomad's has two")
+        for number, line in enumerate(lines, 1):
             parts = line.split()
             if len(parts) < 2 or set(parts[0]) - set(string.hexdigits):
                 yield ArchiveError(
@@ -831,6 +841,26 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no number")
 
 
+def _finite(number: str) -> float:
+    value = float(number)
+    if math.isinf(value):  # JSON has no such number, were it to be written again
+        raise ValueError(f"{number:.20} is too large a number")
+    return value
+
+
+def _as_go(value: Any, depth: int = DEPTH_OF_META) -> Any:
+    """The same with U+FFFD for each half of a character, as Go has it: no file takes them."""
+    if depth == 0:
+        raise ValueError(f"it is nested more than {DEPTH_OF_META} deep")
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [_as_go(item, depth - 1) for item in value]
+    if isinstance(value, dict):
+        return {_as_go(name, depth): _as_go(item, depth - 1) for name, item in value.items()}
+    return value
+
+
 def parse_meta(data: bytes) -> dict[str, Any]:
     """meta.json as a dict.
 
@@ -840,7 +870,7 @@ def parse_meta(data: bytes) -> dict[str, Any]:
     advice = "it is not as Nomad writes it: use another copy"
     try:
         # Python would take other encodings, and constants that JSON does not have.
-        meta = json.loads(data.decode(), parse_constant=_refuse_constant)
+        meta = _as_go(json.loads(data.decode(), parse_constant=_refuse_constant, parse_float=_finite))
     except (ValueError, RecursionError) as error:
         raise ArchiveError(f"is not JSON ({error})", META, advice, check="archive.meta") from error
     if not isinstance(meta, dict):
@@ -1090,6 +1120,7 @@ def _crc_of_both(first: int, second: int, size: int) -> int:
 
 
 def created_milliseconds(snapshot_id: str) -> int:
-    """The Unix milliseconds in `<term>-<index>-<milliseconds>`; 0 if it has none."""
+    """The Unix milliseconds in `<term>-<index>-<milliseconds>`; 0 if it has none, or some beyond the year 2262."""
     last = snapshot_id.rpartition("-")[2]
-    return int(last) if last.isascii() and last.isdigit() and len(last) < 16 else 0
+    milliseconds = int(last) if last.isascii() and last.isdigit() and len(last) < 14 else 0
+    return milliseconds if milliseconds < 2**63 // 10**6 else 0  # what 64 bits of nanoseconds hold

@@ -479,6 +479,8 @@ def test_a_size_that_differs_is_refused(size: int) -> None:
         (b"null", "not a JSON object"),
         (b"[" * 100_000, "not JSON"),
         (b'{"Index": ' + b"9" * 5_000 + b"}", "not JSON"),
+        (b'{"Newer": 1e999}', "too large a number"),
+        (b'{"Newer": ' + b"[" * 150 + b"]" * 150 + b"}", "more than 100 deep"),
         (b'{"ID": 5}', "ID is 5"),
         (b'{"Index": "5"}', "Index is '5'"),
         (b'{"Index": null}', "Index is None"),
@@ -499,6 +501,31 @@ def test_a_meta_that_nomad_would_not_write_is_refused(meta: bytes, hint: str) ->
 def test_a_field_more_in_meta_is_kept() -> None:
     found, _ = read(forge.archive(STATE, forge.meta_json(len(STATE), Index=0, Newer={"a": 1})))
     assert found.meta["Newer"] == {"a": 1}
+
+
+def test_half_a_character_in_meta_is_replaced_as_go_does(tmp_path: Path) -> None:
+    odd = {"\ud800": ["\udfff", "\U0001f600"], "ID": "1-2-\ud83d"}
+    found, _ = read(forge.archive(STATE, forge.meta_json(len(STATE), **odd)))
+    assert found.meta["\ufffd"] == ["\ufffd", "\U0001f600"]
+    assert found.meta["ID"] == "1-2-\ufffd"
+    container.write(tmp_path / "again.snap", found.meta, [STATE], len(STATE))
+    assert read(tmp_path / "again.snap")[0].meta == found.meta
+
+
+@pytest.mark.parametrize(
+    ("last", "milliseconds"),
+    [
+        ("1795471701682", 1_795_471_701_682),
+        ("9223372036853", 9_223_372_036_853),
+        ("9223372036854", 0),
+        ("999999999999999", 0),
+        ("9" * 5_000, 0),
+        ("\u0662", 0),
+        ("-1", 1),
+    ],
+)
+def test_a_time_that_no_calendar_has_is_none(last: str, milliseconds: int) -> None:
+    assert container.created_milliseconds(f"2-77-{last}") == milliseconds
 
 
 # -- the tar's own structure
@@ -583,7 +610,12 @@ def test_a_member_that_is_no_file_is_never_followed(kind: bytes, tmp_path: Path)
         (Limits(members=2), forge.archive(STATE), "more than 2 members"),
         (Limits(name=5), forge.archive(STATE), "a name of 9 bytes"),
         (Limits(document=100), forge.archive(STATE), "100 allowed"),
-        (Limits(document=100), forge.archive(STATE, before=forge.pax(comment="x" * 200)), "extension header of"),
+        (Limits(document=100), forge.archive(STATE, before=forge.pax(comment="x" * 200)), "extension headers"),
+        # Some hundred KB: they took hours and all memory.
+        (Limits(), forge.archive(STATE, before=forge.member("x", b"5 a=\n" * 800_000, tarfile.XHDTYPE)), "headers"),
+        (Limits(), forge.archive(STATE, before=forge.pax(comment="x" * 600_000) * 2), "headers"),
+        (Limits(), forge.archive(STATE, before=forge.header("x", 0, tarfile.XHDTYPE) * 3_000), "headers"),
+        (Limits(), forge.squeeze(forge.tar([*MEMBERS, ("SHA256SUMS", b"a\n" * 100)])), "more than 64 lines"),
         (Limits(total=2_000), forge.archive(STATE), "more than 2,000 bytes"),
         (Limits(total=100_000), forge.archive(b"\x80" + bytes(200_000)), "more than 100,000 bytes"),
     ],
