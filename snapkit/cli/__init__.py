@@ -7,7 +7,22 @@ Only what a subcommand needs is imported, so that it answers at once.
 
 from __future__ import annotations
 
-from snapkit.cli import cluster, diff, fleet, history, lab, read, recover, redact, report, sizes, timeline, verify, who  # noqa: F401 - they register subcommands
+from snapkit.cli import (  # noqa: F401 - they register subcommands
+    cluster,
+    diff,
+    fleet,
+    history,
+    lab,
+    read,
+    recover,
+    redact,
+    report,
+    restore,
+    sizes,
+    timeline,
+    verify,
+    who,
+)
 from snapkit.cli.app import main
 
 __all__ = ["main"]

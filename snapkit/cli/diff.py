@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from snapkit.cli.app import app
-from snapkit.cli.inputs import FILE, Identity, Json, Reveal, opened, require_free
+from snapkit.cli.inputs import FILE, Identity, Json, Output, Overwrite, Reveal, Tables, opened, require_free
 from snapkit.cli.output import json_text, one_line, print_text, show_frame
 from snapkit.errors import SnapshotError
 
@@ -18,19 +18,26 @@ if TYPE_CHECKING:
     from snapkit.state.snapshot import Snapshot
 
 
-@app.command()
+@app.command(
+    examples=[
+        "diff tuesday.snap wednesday.snap",
+        "diff --summary tuesday.snap wednesday.snap",
+        "diff --format html -o changes.html tuesday.snap wednesday.snap",
+        "diff friday.snap --live",
+    ]
+)
 def diff(
     a: Annotated[str, typer.Argument(help=f"The earlier. {FILE}", metavar="A")],
     b: Annotated[str | None, typer.Argument(help="The later, as A; or --live.", metavar="B")] = None,
     live: Annotated[bool, typer.Option("--live", help="B is the cluster that NOMAD_ADDR names, now.")] = False,
     stale: Annotated[bool, typer.Option("--stale", help="With --live: from a server without a leader too.")] = False,
-    table: Annotated[list[str] | None, typer.Option("--table", help="Only this table; may be repeated.")] = None,
+    table: Tables = None,
     noise: Annotated[bool, typer.Option("--noise", help="Also what has only grown older.")] = False,
     summary: Annotated[bool, typer.Option("--summary", help="Only how many objects of each table.")] = False,
     json_: Json = False,
     format_: Annotated[Literal["text", "json", "html"] | None, typer.Option("--format", help="Default: text.")] = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write to a file.", metavar="FILE")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+    output: Output = None,
+    overwrite: Overwrite = False,
     reveal: Reveal = False,
     identity: Identity = None,
 ) -> None:

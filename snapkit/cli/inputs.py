@@ -35,6 +35,29 @@ Identity = Annotated[
         metavar="KEYFILE",
     ),
 ]
+Keystore = Annotated[
+    Path | None,
+    typer.Option(
+        "--keystore",
+        help="A copy of a server's keystore folder: up to Nomad 1.8, the keys of variables are there alone.",
+        metavar="FOLDER",
+    ),
+]
+Tables = Annotated[list[str] | None, typer.Option("--table", help="Only this table; may be repeated.", metavar="TABLE")]
+Limit = Annotated[
+    int | None, typer.Option("--limit", help="Rows to show; 0 for all. Default: 50 on a terminal.", metavar="ROWS")
+]
+Output = Annotated[Path | None, typer.Option("-o", "--output", help="Write to this file.", metavar="FILE")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")]
+Now = Annotated[
+    str | None,
+    typer.Option(
+        "--now", help="When it is, such as 2026-11-24T08:00:00Z. Default: when it was taken.", metavar="TIME|now"
+    ),
+]
+Target = Annotated[
+    str | None, typer.Option("--target", help="The release to restore into: 1.6.2, or 2.0.5+ent.", metavar="RELEASE")
+]
 
 
 def source_of(file: str) -> Any:

@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from snapkit.cli.app import app
-from snapkit.cli.inputs import File, Identity, Json, Reveal, opened, progress_bar, source_of
+from snapkit.cli.inputs import (
+    File,
+    Identity,
+    Json,
+    Keystore,
+    Limit,
+    Overwrite,
+    Reveal,
+    Tables,
+    opened,
+    progress_bar,
+    source_of,
+)
 from snapkit.cli.output import draw, grid, note_oddities, one_line, print_json, printable, show_frame
 from snapkit.errors import SnapshotError
 
@@ -22,7 +34,7 @@ if TYPE_CHECKING:
     from snapkit.state.snapshot import Snapshot
 
 
-@app.command()
+@app.command(examples=["inspect friday.snap", "inspect --json friday.snap", "inspect /var/lib/nomad/server/raft"])
 def inspect(file: File, identity: Identity = None, json_: Json = False) -> None:
     """What an archive is: its Raft metadata, and count and bytes of each record type.
 
@@ -77,20 +89,35 @@ def _utc(snapshot_id: str) -> str:
     return f"{datetime.fromtimestamp(milliseconds / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC" if milliseconds else "unknown"
 
 
-@app.command()
+@app.command(
+    examples=[
+        "show friday.snap",
+        "show friday.snap allocs --where \"ClientStatus == 'failed'\" --columns Name,NodeName",
+        "show friday.snap jobs shop web",
+        "show friday.snap allocs 8f3c12ab --json | jq .TaskStates",
+        "show friday.snap variables --reveal",
+    ]
+)
 def show(
     file: File,
-    table: Annotated[str | None, typer.Argument(help="A table, such as jobs; without one, all are listed.")] = None,
-    key: Annotated[list[str] | None, typer.Argument(help="The key fields of one object.", metavar="[KEY]...")] = None,
-    where: Annotated[str | None, typer.Option(help="A filter, such as \"ClientStatus == 'failed'\".")] = None,
-    columns: Annotated[str | None, typer.Option(help="Nomad's field names, separated by commas.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Rows to show; 0 for all. Default: 50 on a terminal.")] = None,
+    table: Annotated[
+        str | None, typer.Argument(help="A table, such as jobs; without one, all are listed.", metavar="TABLE")
+    ] = None,
+    key: Annotated[
+        list[str] | None,
+        typer.Argument(help="Of one object: NAMESPACE ID of a job, an id or how it begins of others.", metavar="KEY"),
+    ] = None,
+    where: Annotated[
+        str | None, typer.Option(help="A filter, such as \"ClientStatus == 'failed'\".", metavar="CONDITION")
+    ] = None,
+    columns: Annotated[
+        str | None, typer.Option(help="Nomad's field names, separated by commas.", metavar="NAMES")
+    ] = None,
+    limit: Limit = None,
     keys: Annotated[
         bool, typer.Option("--keys", help="The root keys: how each stands, and what is sealed or signed by it.")
     ] = False,
-    keystore: Annotated[
-        Path | None, typer.Option(help="A server's keystore: up to 1.8, what opens variables is there alone.")
-    ] = None,
+    keystore: Keystore = None,
     identity: Identity = None,
     json_: Json = False,
     reveal: Reveal = False,
@@ -189,7 +216,7 @@ def _refuse_effects(condition: str) -> None:
                 raise ValueError(f".{node.attr} is not allowed")
 
 
-@app.command()
+@app.command(examples=["search friday.snap stratum", "search friday.snap '10\\.0\\.\\d+\\.7' --regex --table jobs"])
 def search(
     file: File,
     text: Annotated[str, typer.Argument(help="Taken literally; upper and lower case differ.", metavar="TEXT")],
@@ -197,7 +224,7 @@ def search(
     ignore_case: Annotated[
         bool, typer.Option("--ignore-case", "-i", help="Do not tell upper and lower case apart.")
     ] = False,
-    table: Annotated[list[str] | None, typer.Option("--table", help="Only this table; may be repeated.")] = None,
+    table: Tables = None,
     namespace: Annotated[str | None, typer.Option(help="Only objects of this namespace.")] = None,
     identity: Identity = None,
     json_: Json = False,
@@ -211,19 +238,19 @@ def search(
         show_frame(hits, json_, 0, everything=True)
 
 
-@app.command()
+@app.command(examples=["export friday.snap friday.sqlite", "export friday.snap allocs.csv --table allocs"])
 def export(
     file: File,
     dest: Annotated[Path, typer.Argument(help="A file, whose suffix tells the format, or a folder.", metavar="DEST")],
-    table: Annotated[list[str] | None, typer.Option("--table", help="Only this table; may be repeated.")] = None,
+    table: Tables = None,
     format_: Annotated[
         str | None,
-        typer.Option("--format", help="csv, jsonl, parquet, sqlite or duckdb. Of a folder: parquet."),
+        typer.Option("--format", help="csv, jsonl, parquet, sqlite or duckdb. Of a folder: parquet.", metavar="FORMAT"),
     ] = None,
     archive: Annotated[
         bool, typer.Option("--archive", help="Write the whole state as an archive: of a server's own copy, say.")
     ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+    overwrite: Overwrite = False,
     identity: Identity = None,
     json_: Json = False,
     reveal: Reveal = False,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from snapkit.cli.app import app
-from snapkit.cli.inputs import File, Identity, Json, opened
+from snapkit.cli.inputs import File, Identity, Json, Keystore, opened
 from snapkit.cli.output import draw, grid, one_line, print_json, printable, show_frame
 from snapkit.errors import SnapshotError
 from snapkit.page import brief
@@ -21,19 +21,29 @@ if TYPE_CHECKING:
 SHOWN = 60  # characters of a value
 
 
-@app.command()
+@app.command(
+    examples=[
+        "recover thursday.snap jobs payments payments --dry-run",
+        "recover thursday.snap jobs payments payments variables payments psp/credentials",
+        "recover thursday.snap jobs payments payments --to recovered",
+    ]
+)
 def recover(
     file: File,
     objects: Annotated[
         list[str],
-        typer.Argument(help="A table and the key of an object in it, and more of them.", metavar="TABLE KEY..."),
+        typer.Argument(help="A table and the key of an object in it, and more of them.", metavar="TABLE KEY"),
     ],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing; the server plans the jobs.")] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace what is live and is another; of --to, files that are there.")
     ] = False,
-    namespace: Annotated[str | None, typer.Option(help="Another namespace for jobs and variables.")] = None,
-    name: Annotated[str | None, typer.Option(help="Another name (of a variable: path); for one object.")] = None,
+    namespace: Annotated[
+        str | None, typer.Option(help="Another namespace for jobs and variables.", metavar="NAMESPACE")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Another name (of a variable: path); for one object.", metavar="NAME")
+    ] = None,
     stopped: Annotated[
         bool | None, typer.Option("--stopped/--running", help="Jobs so; default: as they were.", show_default=False)
     ] = None,
@@ -41,20 +51,22 @@ def recover(
         bool, typer.Option("--same-secrets", help="Client tokens themselves, and no new ones (Nomad 2.0.5 takes them).")
     ] = False,
     to: Annotated[
-        Path | None, typer.Option(help="Write files there instead, for the nomad command: secrets in the clear, 0600.")
+        Path | None,
+        typer.Option(
+            help="Write files there instead, for the nomad command: secrets in the clear, 0600.", metavar="FOLDER"
+        ),
     ] = None,
-    confirm: Annotated[str | None, typer.Option(help="The cluster's address, to go on without being asked.")] = None,
-    keystore: Annotated[
-        Path | None, typer.Option(help="A server's keystore: up to 1.8, what opens variables is there alone.")
+    confirm: Annotated[
+        str | None, typer.Option(help="The cluster's address, to go on without being asked.", metavar="ADDRESS")
     ] = None,
+    keystore: Keystore = None,
     reveal: Annotated[bool, typer.Option("--reveal", help="Show the secrets of new tokens.")] = False,
     identity: Identity = None,
     json_: Json = False,
 ) -> None:
     """Bring single objects back into the cluster that NOMAD_ADDR names: shown first, written if that is confirmed.
 
-    `snapkit recover thursday.snap jobs payments payments variables payments psp/credentials`. With --dry-run: exit
-    status 1 if something can't be written, or only with --overwrite.
+    With --dry-run: exit status 1 if something can't be written, or only with --overwrite.
     """
     wanted = _wanted(objects)
     options: dict[str, Any] = {"namespace": namespace, "name": name, "stopped": stopped, "keystore": keystore}

@@ -11,18 +11,24 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from snapkit.cli.app import app
-from snapkit.cli.inputs import FILE, Identity, Json, opened, progress_bar, require_free
+from snapkit.cli.inputs import FILE, Identity, Json, Overwrite, opened, progress_bar, require_free
 from snapkit.cli.output import draw, grid, one_line, print_json, printable
 from snapkit.errors import SnapshotError
 
 if TYPE_CHECKING:
-    from snapkit.state.redact import Redaction
+    from snapkit.state.redact.whole import Redaction
 
 KEY, TOKEN = "SNAPKIT_REDACT_KEY", "SNAPKIT_REDACT_TOKEN"
 _TELLING = {"identifies": "names persons or hosts", "url": "text, but for credentials", "free": "free text"}
 
 
-@app.command()
+@app.command(
+    examples=[
+        "redact friday.snap shared.snap",
+        "redact --profile strict --token friday.snap training.snap",
+        "redact --check shared.snap",
+    ]
+)
 def redact(
     file: Annotated[str, typer.Argument(help=FILE, metavar="IN")],
     out: Annotated[Path | None, typer.Argument(help="The archive to write.", metavar="OUT")] = None,
@@ -42,7 +48,7 @@ def redact(
         typer.Option("--token", help=f"Plant a management token and print it: a new one, or {TOKEN} is its secret."),
     ] = False,
     check: Annotated[bool, typer.Option("--check", help="Write nothing: look for what looks like a secret.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+    overwrite: Overwrite = False,
     identity: Identity = None,
     json_: Json = False,
 ) -> None:
@@ -58,7 +64,7 @@ def redact(
     if out is None:
         raise SnapshotError("is missing", "OUT", "name the archive to write")
     require_free([out], overwrite)
-    from snapkit.state.redact import redact as redacted
+    from snapkit.state.redact.whole import redact as redacted
 
     with opened(file, identity) as snapshot, progress_bar(f"Redacting {file}") as progress:
         done = redacted(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from snapkit.cli.app import app
-from snapkit.cli.inputs import FILE, Identity, Json, moment_of, progress_bar, require_free, source_of
+from snapkit.cli.inputs import FILE, Identity, Json, Now, Overwrite, moment_of, progress_bar, require_free, source_of
 from snapkit.cli.output import one_line, print_json, print_text
 from snapkit.errors import SnapshotError
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 KEY = "SNAPKIT_REPORT_KEY"
 
 
-@app.command()
+@app.command(examples=["report friday.snap -o friday.html", "report tuesday.snap wednesday.snap -o changes.html"])
 def report(
     a: Annotated[str, typer.Argument(help=f"The snapshot, or the earlier of two. {FILE}", metavar="FILE")],
     b: Annotated[
@@ -30,12 +30,11 @@ def report(
         Path | None,
         typer.Option("-o", "--output", help="The page. Default: standard output, if no terminal.", metavar="FILE"),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
-    rows: Annotated[int | None, typer.Option(help="Rows of each table; 0 for all. Default: 200.")] = None,
-    now: Annotated[
-        str | None,
-        typer.Option("--now", help="When, for tokens that expire. Default: as it was taken.", metavar="TIME|now"),
+    overwrite: Overwrite = False,
+    rows: Annotated[
+        int | None, typer.Option(help="Rows of each table; 0 for all. Default: 200.", metavar="ROWS")
     ] = None,
+    now: Now = None,
     identity: Identity = None,
     json_: Json = False,
 ) -> None:

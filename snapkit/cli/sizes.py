@@ -8,14 +8,16 @@ from typing import Annotated, Literal
 import typer
 
 from snapkit.cli.app import app
-from snapkit.cli.inputs import File, Identity, Json, moment_of, opened, require_free
+from snapkit.cli.inputs import File, Identity, Json, Limit, Now, Overwrite, moment_of, opened, require_free
 from snapkit.cli.output import one_line, show_frame
 from snapkit.errors import SnapshotError
 
 LARGEST = 20  # bars of a picture
 
 
-@app.command()
+@app.command(
+    examples=["sizes friday.snap --by job", "sizes friday.snap --gc", "sizes friday.snap --by job -o sizes.svg"]
+)
 def sizes(
     file: File,
     by: Annotated[
@@ -28,17 +30,15 @@ def sizes(
     gc: Annotated[
         bool, typer.Option("--gc", help="What garbage collection takes, now and later; each object with --by object.")
     ] = False,
-    now: Annotated[
-        str | None, typer.Option(help="With --gc: when it is; default: when it was taken.", metavar="TIME|now")
-    ] = None,
+    now: Now = None,
     duplication: Annotated[
         bool, typer.Option("--duplication", help="How often each version of a job is there: every allocation has it.")
     ] = False,
-    limit: Annotated[int | None, typer.Option(help="Rows to show; 0 for all. Default: 50 on a terminal.")] = None,
+    limit: Limit = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Draw the largest in a .svg or .png file.", metavar="FILE")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+    overwrite: Overwrite = False,
     identity: Identity = None,
     json_: Json = False,
 ) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from snapkit.cli.app import app
-from snapkit.cli.inputs import FILE, Identity, Json, expanded, opened, require_free
+from snapkit.cli.inputs import FILE, Identity, Json, Limit, Output, Overwrite, Tables, expanded, opened, require_free
 from snapkit.cli.output import draw, grid, one_line, print_json, printable, show_frame
 from snapkit.errors import SnapshotError
 
@@ -22,19 +22,35 @@ if TYPE_CHECKING:
     from snapkit.state.snapshot import Snapshot
 
 
-@app.command()
+@app.command(
+    examples=[
+        "timeline tuesday.snap wednesday.snap --table acl_policies",
+        "timeline 'backups/*.snap' --job web --since 2026-11-24",
+        "timeline wednesday.snap thursday.snap -o timeline.jsonl",
+    ]
+)
 def timeline(
-    files: Annotated[list[str], typer.Argument(help=f"Of one cluster, in any order. {FILE}", metavar="FILE...")],
+    files: Annotated[list[str], typer.Argument(help=f"Of one cluster, in any order. {FILE}", metavar="FILE")],
     kind: Annotated[
-        list[str] | None, typer.Option("--kind", help="Only this kind, such as job.submitted, job or 'acl_*'.")
+        list[str] | None,
+        typer.Option("--kind", help="Only this kind, such as job.submitted, job or 'acl_*'.", metavar="KIND"),
     ] = None,
-    table: Annotated[list[str] | None, typer.Option("--table", help="Only what records of this table tell.")] = None,
-    job: Annotated[list[str] | None, typer.Option("--job", help="Only this job, such as web or 'web*'.")] = None,
-    node: Annotated[list[str] | None, typer.Option("--node", help="Only this node: its name or ID.")] = None,
-    since: Annotated[str | None, typer.Option(help="Only what may have been at this time or later.")] = None,
-    until: Annotated[str | None, typer.Option(help="Only what may have been at this time or earlier.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Rows to show; 0 for all. Default: 50 on a terminal.")] = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write to a file.", metavar="FILE")] = None,
+    table: Tables = None,
+    job: Annotated[
+        list[str] | None, typer.Option("--job", help="Only this job, such as web or 'web*'.", metavar="JOB")
+    ] = None,
+    node: Annotated[
+        list[str] | None,
+        typer.Option("--node", help="Only this node: its name, its ID or how that begins.", metavar="NODE"),
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Only what may have been at this time (UTC) or later.", metavar="TIME")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Only what may have been at this time (UTC) or earlier.", metavar="TIME")
+    ] = None,
+    limit: Limit = None,
+    output: Output = None,
     format_: Annotated[
         Literal["csv", "jsonl", "parquet"] | None,
         typer.Option(
@@ -42,7 +58,7 @@ def timeline(
             help="Of the file. Default: by its suffix; .svg and .png are pictures. csv and jsonl: for Timesketch.",
         ),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+    overwrite: Overwrite = False,
     identity: Identity = None,
     json_: Json = False,
 ) -> None:

@@ -9,7 +9,21 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from snapkit.cli.app import app
-from snapkit.cli.inputs import FILE, Identity, Json, expanded, moment_of, progress_bar, require_free, source_of
+from snapkit.cli.inputs import (
+    FILE,
+    Identity,
+    Json,
+    Keystore,
+    Now,
+    Output,
+    Overwrite,
+    Target,
+    expanded,
+    moment_of,
+    progress_bar,
+    require_free,
+    source_of,
+)
 from snapkit.cli.output import json_text, one_line, print_json, print_text
 from snapkit.errors import SnapshotError, SourceError
 
@@ -20,37 +34,57 @@ SeverityName = Literal["error", "warning", "note"]
 FormatName = Literal["text", "json", "junit", "html"]
 
 
-@app.command()
+@app.command(
+    examples=[
+        "verify friday.snap",
+        "verify --target 1.10.0 'backups/*.snap'",
+        "verify damaged.snap --salvage salvaged.snap",
+        "verify --evidence evidence friday.snap",
+        "verify --evidence evidence --check",
+    ]
+)
 def verify(
     files: Annotated[
         list[str] | None,
-        typer.Argument(help=f"{FILE} Patterns such as 'backups/*.snap' may be quoted.", metavar="FILE..."),
+        typer.Argument(help=f"{FILE} Patterns such as 'backups/*.snap' may be quoted.", metavar="FILE"),
     ] = None,
-    target: Annotated[str | None, typer.Option(help="The release to restore into: 1.6.2, or 2.0.5+ent.")] = None,
-    keystore: Annotated[Path | None, typer.Option(help="A server's keystore: root keys that are at hand.")] = None,
-    digest: Annotated[str | None, typer.Option(help="What the file's SHA-256 should be: hex or sha-256=….")] = None,
-    against: Annotated[str | None, typer.Option(help="An earlier snapshot of the same cluster.")] = None,
+    target: Target = None,
+    keystore: Keystore = None,
+    digest: Annotated[
+        str | None, typer.Option(help="What the file's SHA-256 should be: hex or sha-256=….", metavar="SHA256")
+    ] = None,
+    against: Annotated[
+        str | None, typer.Option(help="An earlier snapshot of the same cluster.", metavar="EARLIER")
+    ] = None,
     level: Annotated[
         Literal["archive", "framing", "records", "references"] | None,
         typer.Option(help="How far to go; each has those before it. Default: references."),
     ] = None,
-    now: Annotated[str | None, typer.Option(help="When it is, for the age: 2026-11-24T08:00:00Z, or now.")] = None,
+    now: Now = None,
     fail_on: Annotated[SeverityName, typer.Option("--fail-on", help="From which severity on to exit 1.")] = "error",
     json_: Json = False,
     format_: Annotated[FormatName | None, typer.Option("--format", help="Default: text.")] = None,
-    output: Annotated[Path | None, typer.Option(help="Write the report to a file.", metavar="FILE")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+    output: Output = None,
+    overwrite: Overwrite = False,
     salvage: Annotated[
         Path | None, typer.Option(help="Write what can be read for certain as a whole archive.", metavar="OUT")
     ] = None,
     rehearse: Annotated[
         bool, typer.Option("--rehearse", help="Restore into a throwaway real server too: NOMAD_BIN's or PATH's nomad.")
     ] = False,
-    evidence: Annotated[Path | None, typer.Option(help="Add an entry to this folder of evidence.")] = None,
-    sign_key: Annotated[Path | None, typer.Option(help="Sign the entry: an Ed25519 key, PEM.")] = None,
+    evidence: Annotated[
+        Path | None, typer.Option(help="Add an entry to this folder of evidence.", metavar="FOLDER")
+    ] = None,
+    sign_key: Annotated[
+        Path | None, typer.Option(help="Sign the entry: an Ed25519 key, PEM.", metavar="KEYFILE")
+    ] = None,
     check: Annotated[bool, typer.Option("--check", help="With --evidence: was it altered?")] = False,
-    public_key: Annotated[Path | None, typer.Option(help="With --check: the key that signed it, PEM.")] = None,
-    anchor: Annotated[str | None, typer.Option(help="With --check: the SHA-256 of an entry, kept elsewhere.")] = None,
+    public_key: Annotated[
+        Path | None, typer.Option(help="With --check: the key that signed it, PEM.", metavar="KEYFILE")
+    ] = None,
+    anchor: Annotated[
+        str | None, typer.Option(help="With --check: the SHA-256 of an entry, kept elsewhere.", metavar="SHA256")
+    ] = None,
     identity: Identity = None,
 ) -> None:
     """Is a snapshot whole and consistent, and will it restore? Exits 1 with a finding at or above --fail-on.

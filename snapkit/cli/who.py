@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from snapkit.cli.app import app
-from snapkit.cli.inputs import FILE, File, Identity, Json, moment_of, opened
+from snapkit.cli.inputs import FILE, File, Identity, Json, Now, moment_of, opened
 from snapkit.cli.output import one_line, show_frame
 from snapkit.errors import SnapshotError
 
@@ -20,32 +20,53 @@ if TYPE_CHECKING:
 KINDS = ("anonymous", "policy", "role", "token", "workload")
 
 
-@app.command()
+@app.command(
+    examples=[
+        "who wednesday.snap",
+        "who wednesday.snap --anonymous",
+        "who wednesday.snap --can submit-job --namespace default",
+        "who tuesday.snap --against wednesday.snap",
+    ]
+)
 def who(
     file: File,
-    token: Annotated[str | None, typer.Option("--token", help="A token's rights, by AccessorID or name.")] = None,
-    role: Annotated[str | None, typer.Option("--role", help="A role's rights, by ID or name.")] = None,
-    policy: Annotated[str | None, typer.Option("--policy", help="What a policy grants.")] = None,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            "--token", help="A token's rights: its AccessorID, how that begins, or its name.", metavar="TOKEN"
+        ),
+    ] = None,
+    role: Annotated[
+        str | None,
+        typer.Option("--role", help="A role's rights: its ID, how that begins, or its name.", metavar="ROLE"),
+    ] = None,
+    policy: Annotated[str | None, typer.Option("--policy", help="What a policy grants.", metavar="NAME")] = None,
     workload: Annotated[
-        str | None, typer.Option("--workload", help="Of tasks, by policies for NAMESPACE/JOB/GROUP/TASK.")
+        str | None,
+        typer.Option(
+            "--workload", help="The rights of tasks, by policies for them.", metavar="NAMESPACE/JOB/GROUP/TASK"
+        ),
     ] = None,
     anonymous: Annotated[bool, typer.Option("--anonymous", help="The rights of whoever gives no token.")] = False,
     can: Annotated[
         str | None,
         typer.Option("--can", help="Who could have done this, such as submit-job or management.", metavar="CAPABILITY"),
     ] = None,
-    namespace: Annotated[str | None, typer.Option("--namespace", help="With --can: where. Default: anywhere.")] = None,
-    path: Annotated[str | None, typer.Option("--path", help="With --can: of this variable.")] = None,
-    scope: Annotated[
-        str | None, typer.Option("--scope", help="With --can: node, agent, operator, node_pool, host_volume …")
+    namespace: Annotated[
+        str | None, typer.Option("--namespace", help="With --can: where. Default: anywhere.", metavar="NAMESPACE")
     ] = None,
-    name: Annotated[str | None, typer.Option("--name", help="With --can: the node pool or host volume.")] = None,
+    path: Annotated[str | None, typer.Option("--path", help="With --can: of this variable.", metavar="PATH")] = None,
+    scope: Annotated[
+        str | None,
+        typer.Option("--scope", help="With --can: node, agent, operator, node_pool, host_volume …", metavar="SCOPE"),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", help="With --can: the node pool or host volume.", metavar="NAME")
+    ] = None,
     against: Annotated[
         str | None, typer.Option("--against", help=f"How rights differ in this later one. {FILE}", metavar="FILE")
     ] = None,
-    now: Annotated[
-        str | None, typer.Option("--now", help="When, for tokens that expire. Default: as it was taken.")
-    ] = None,
+    now: Now = None,
     identity: Identity = None,
     json_: Json = False,
 ) -> None:
