@@ -27,7 +27,7 @@ from msgspec.structs import replace
 from snapkit.errors import RecordError, SnapshotError
 from snapkit.files import publish, refuse_existing, temporary_name
 from snapkit.format.archive import Progress, Source
-from snapkit.format.schema import BY_TABLE, fields, index_row
+from snapkit.format.schema import BY_TABLE, STAMPED_TABLES, fields, index_row
 from snapkit.format.values import go_duration, go_time, pick, text
 from snapkit.progress import long_work
 from snapkit.state.changes.clock import (
@@ -41,7 +41,6 @@ from snapkit.state.changes.clock import (
     times,
 )
 from snapkit.state.snapshot import Snapshot, open_snapshot
-from snapkit.state.verify.records import STAMPED
 
 NEAR = 2_000_000_000  # nanoseconds; of two times this near each other, one tells nothing that the other does not
 
@@ -590,7 +589,7 @@ def _last_writes(snapshot: Snapshot) -> dict[str, int]:
 
 def _highest(snapshot: Snapshot, table: str) -> float:
     """The last write of a table that a record tells of; infinite where the Index table runs ahead in normal work."""
-    if table not in STAMPED.values():
+    if table not in STAMPED_TABLES:
         return float("inf")
     return max((record["ModifyIndex"] or 0 for _, record in _rows(snapshot, table, "ModifyIndex")), default=0)
 

@@ -21,8 +21,6 @@ from snapkit.errors import SnapshotError, SourceError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from snapkit.state.snapshot import Snapshot
-
     #: Snapshot.table: what gives a table by its name.
     Tables: TypeAlias = Callable[..., pd.DataFrame]
 
@@ -188,23 +186,21 @@ USES = {
 }
 
 
-def report(
-    snapshot: Snapshot, keystore: str | os.PathLike[str] | None = None, now: datetime | None = None
-) -> pd.DataFrame:
-    """Every root key that there is or that something needs. See Snapshot.keyring()."""
+def report(table: Tables, keystore: str | os.PathLike[str] | None = None, now: datetime | None = None) -> pd.DataFrame:
+    """Every root key that there is or that something needs, by a snapshot's tables. See Snapshot.keyring()."""
     import pandas as pd
 
-    ring = Keyring(snapshot.table, keystore)
+    ring = Keyring(table, keystore)
     told: dict[str, tuple[Any, Any]] = {
         keys[0].key_id: (keys[0].state or None, pd.Timestamp(keys[0].created, unit="ns", tz="UTC"))
         for keys in ring.wrapped.values()
     }
     stated: list[str] = []
-    for table in ("root_key_meta", "root_keys"):  # the state says it better than a file, and the newer type best
-        frame = snapshot.table(table, ["State", "CreateTime"])
+    for name in ("root_key_meta", "root_keys"):  # the state says it better than a file, and the newer type best
+        frame = table(name, ["State", "CreateTime"])
         told |= zip(frame.index, zip(frame["State"], frame["CreateTime"], strict=True), strict=True)
         stated.extend(frame.index)
-    uses = {name: Counter(snapshot.table(table, [field])[field]) for name, (table, field) in USES.items()}
+    uses = {name: Counter(table(used, [field])[field]) for name, (used, field) in USES.items()}
     for used in uses.values():
         told |= {str(key): (None, pd.NaT) for key in used if isinstance(key, str) and key and key not in told}
     wrapped = [ring.wrapped.get(key, []) for key in told]
@@ -222,9 +218,8 @@ def report(
         },
         index=pd.Index(list(told), dtype="str", name="KeyID"),
     )
-    moment = pd.Timestamp(now) if now is not None else snapshot.meta.created
-    if moment is not None:
-        found["Age"] = (moment - found["CreateTime"]).astype("timedelta64[ns]")
+    if now is not None:
+        found["Age"] = (pd.Timestamp(now) - found["CreateTime"]).astype("timedelta64[ns]")
     coming = found["State"].isin(("active", "prepublished")) & found.index.isin(stated)
     needed = coming | (found[list(uses)] > 0).any(axis=1)
     found.loc[~needed, "Orphaned"] = "unused"

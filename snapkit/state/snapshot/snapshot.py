@@ -588,7 +588,7 @@ class Snapshot:
             SourceError: The keystore can't be read.
             KeyringError: A key is not as Nomad writes it.
         """
-        return keyring_report(self, keystore, now)
+        return keyring_report(self.table, keystore, self.meta.created if now is None else now)
 
     # -- as bytes
 

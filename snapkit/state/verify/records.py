@@ -6,7 +6,16 @@ from collections.abc import Iterator, Mapping
 from itertools import groupby, pairwise
 
 from snapkit.format.archive import created_milliseconds
-from snapkit.format.schema import BY_TABLE, STREAM_ORDER, TYPES, fields, index_row, record_type, type_name
+from snapkit.format.schema import (
+    BY_TABLE,
+    STAMPED_TABLES,
+    STREAM_ORDER,
+    TYPES,
+    fields,
+    index_row,
+    record_type,
+    type_name,
+)
 from snapkit.format.values import GoTime
 from snapkit.state.verify.decoding import INDEXES
 from snapkit.state.verify.registry import Found, Run, check, declare
@@ -18,32 +27,8 @@ declare("state.framing", "error", "framing", "The stream of records breaks: a se
 declare("state.header", "error", "framing", "The state does not begin with a header: a server panics on it.", _EARLIER)
 declare("state.limit", "error", "framing", "A record, or their number, passes a limit.", "raise it if it is genuine")
 
-#: Rows of the Index table -> the table whose highest ModifyIndex they are, unless the last write was a deletion.
-STAMPED: Mapping[str, str] = {
-    index_row(table): table
-    for table in (
-        "acl_policies",
-        "acl_roles",
-        "acl_auth_methods",
-        "acl_binding_rules",
-        "acl_tokens",
-        "namespaces",
-        "node_pools",
-        "jobs",
-        "job_versions",
-        "job_summaries",
-        "evals",
-        "deployments",
-        "host_volumes",
-        "periodic_launches",
-        "scaling_policies",
-        "scaling_events",
-        "services",
-        "root_keys",
-        "root_key_meta",
-        "variables",
-    )
-}
+#: Rows of the Index table -> the table that they tell of.
+STAMPED: Mapping[str, str] = {index_row(table): table for table in STAMPED_TABLES}
 #: Rows that run ahead of their records in normal work, by heartbeats and client updates.
 AHEAD: Mapping[str, str] = {"nodes": "nodes", "allocs": "allocs"}
 
