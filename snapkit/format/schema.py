@@ -103,6 +103,31 @@ _INDEX_ROWS: Mapping[str, str] = {
     "variables_quotas": "variables",
 }
 
+#: The tables whose row in the Index table is the highest ModifyIndex among their records, unless the last write was a
+#: deletion.
+STAMPED_TABLES = (
+    "acl_policies",
+    "acl_roles",
+    "acl_auth_methods",
+    "acl_binding_rules",
+    "acl_tokens",
+    "namespaces",
+    "node_pools",
+    "jobs",
+    "job_versions",
+    "job_summaries",
+    "evals",
+    "deployments",
+    "host_volumes",
+    "periodic_launches",
+    "scaling_policies",
+    "scaling_events",
+    "services",
+    "root_keys",
+    "root_key_meta",
+    "variables",
+)
+
 #: Integers that are times, which nothing in the stream marks: `Struct.Field` -> unit, as numpy names units.
 INTEGER_TIMES: Mapping[str, str] = {
     "Job.SubmitTime": "ns",
