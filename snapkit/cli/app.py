@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
+import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -33,14 +36,46 @@ OTHERS = "More"
 WORDS = {"str": "TEXT", "path": "PATH", "int": "NUMBER", "float": "NUMBER"}
 
 
+class Ended(KeyboardInterrupt):
+    """A signal asks to end: as for Ctrl-C, nothing that was begun is left behind."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
 @contextmanager
-def _endings() -> Iterator[None]:
-    """How Ctrl-C and a reader that went away (`snapkit show … | head`) end the process."""
+def _signals() -> Iterator[None]:
+    """Be told to end (SIGTERM), or that the terminal is gone (SIGHUP), and not just stopped; once."""
+
+    def end(number: int, frame: object) -> None:
+        for other in caught:
+            signal.signal(other, signal.SIG_IGN)
+        raise Ended(number)
+
+    here = threading.current_thread() is threading.main_thread()
+    asked = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if here and hasattr(signal, name)]
+    caught = [number for number in asked if signal.getsignal(number) is signal.SIG_DFL]  # under nohup, one is ignored
+    for number in caught:
+        signal.signal(number, end)
     try:
         yield
-    except KeyboardInterrupt:
-        print("snapkit: interrupted", file=sys.stderr, flush=True)
-        os._exit(130)  # not sys.exit: a thread may hang in a read from a pipe; temporary files are gone by now
+    finally:
+        for number in caught:
+            signal.signal(number, signal.SIG_DFL)
+
+
+@contextmanager
+def _endings() -> Iterator[None]:
+    """How Ctrl-C, other signals and a reader that went away (`snapkit show … | head`) end the process."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        traceback.clear_frames(error.__traceback__)  # what is open in them is closed, and its file gone
+        with suppress(OSError):  # of a terminal that is gone
+            print("snapkit: interrupted", file=sys.stderr, flush=True)
+        number = error.number if isinstance(error, Ended) else signal.SIGINT
+        os._exit(128 + number)  # not sys.exit: a thread may hang in a read from a pipe; temporary files are gone by now
     except BrokenPipeError:
         _discard_stdout()
         sys.exit(0)
@@ -146,7 +181,7 @@ an error that verify found); 2 not done, and the last line says why.""",
 def main() -> None:
     """Run the command; whatever goes wrong with input is one line on stderr and exit status 2."""
     try:
-        with _endings():
+        with _signals(), _endings():
             try:
                 app(prog_name="snapkit")
             except SystemExit:
