@@ -22,7 +22,12 @@ import pandas as pd
 
 from snapkit.cluster.answers import jobspec
 from snapkit.cluster.client import Answer, Client
-from snapkit.cluster.connection import ClusterError
+from snapkit.cluster.connection import (
+    ClusterError,
+    ClusterTimeoutError,
+    InterruptedStreamError,
+    PermissionDeniedError,
+)
 from snapkit.errors import NotInSnapshotError, RecordError, SnapshotError
 from snapkit.files import atomic, refuse_existing
 from snapkit.format.age import Identity
@@ -48,7 +53,7 @@ TABLES = (
 
 SHOWN = 30  # objects, and fields of one, that a notebook's cell shows
 _COLOURS = {"create": GREEN, "update": AMBER, "keep": AMBER, "blocked": RED}
-_COLOURS |= {"written": GREEN, "failed": RED, "not tried": AMBER}
+_COLOURS |= {"written": GREEN, "failed": RED, "unclear": RED, "not tried": AMBER}
 
 #: The fields of a kind that people set; a server sets the others.
 _WRITTEN: Mapping[str, tuple[str, ...]] = {
@@ -130,7 +135,8 @@ class Step:
             asked to replace it; `blocked`: it can't be done, see `note`.
         fields: What differs from what is live: path, live value, value here, secrets masked.
         note: What to know.
-        result: Empty until it is done: `written`; `failed`; `not tried`.
+        result: Empty until it is done: `written`; `failed`; `unclear`: no answer came, and it does not read back;
+            `not tried`.
         index: Of the write.
     """
 
@@ -315,11 +321,38 @@ def recover(
             try:
                 _write(client, step, snapshot)
             except SnapshotError as error:
-                step.result, step.note = "failed", _joined(step.note, str(error))
+                lost = isinstance(error, InterruptedStreamError | ClusterTimeoutError)
+                if lost and _is_written(client, step, snapshot):
+                    step.result = "written"
+                    step.note = _joined(step.note, "its answer was lost; it reads back as it was written")
+                    continue
+                step.result, step.note = "unclear" if lost else "failed", _joined(step.note, str(error))
                 for later in steps[number + 1 :]:
                     later.result = "not tried" if later.action != "same" else ""
-                raise _error(f"can't be written: {error.what}", step, error.advice, recovery) from error
+                what = f"can't be written: {error.what}"
+                if lost:
+                    what = f"got no answer to its write ({error.what}): it may have been written"
+                raise _error(what, step, _joined(error.advice, _how_far(steps)), recovery) from error
         return recovery
+
+
+def _how_far(steps: Sequence[Step]) -> str:
+    """What was written before a failure, and what was not tried."""
+    done = [step for step in steps if step.result == "written"]
+    left = [step for step in steps if step.result == "not tried"]
+    told = [f"{word}: {', '.join(map(_name, some))}" for word, some in (("written", done), ("not tried", left)) if some]
+    if any(step.piece.table == "acl_tokens" for step in done):
+        told.append("the secrets of new tokens are in what recover() raised, and nowhere else")
+    return _joined("nothing else was written" if not done else "", *told)
+
+
+def _is_written(client: Client, step: Step, snapshot: Snapshot) -> bool:
+    """After a write without an answer: is what is live now as it was sent? Of a new token nobody knows the accessor."""
+    try:
+        live = None if step.piece.table == "acl_tokens" else _live(client, step.piece)[0]
+        return live is not None and not list(_differing(step.piece, live, snapshot.mask))
+    except SnapshotError:
+        return False
 
 
 def _refuse(recovery: Recovery, steps: Sequence[Step]) -> None:
@@ -332,8 +365,12 @@ def _refuse(recovery: Recovery, steps: Sequence[Step]) -> None:
             raise _error(what, step, "nothing was written: look at a dry run, and ask to overwrite it", recovery)
 
 
+def _name(step: Step) -> str:
+    return f"{step.piece.table} {'/'.join(step.piece.target)}"
+
+
 def _error(what: str, step: Step, advice: str, recovery: Recovery) -> RecoverError:
-    error = RecoverError(what, f"{step.piece.table} {'/'.join(step.piece.target)}", advice)
+    error = RecoverError(what, _name(step), advice)
     error.recovery = recovery
     return error
 
@@ -593,8 +630,7 @@ def _planned(client: Client, piece: Piece, snapshot: Snapshot, overwrite: bool) 
     if not step.fields:
         step.action = "same"
         return step
-    taken = snapshot.meta.index or 0
-    age = f"live since index {index}, {'after' if index > taken else 'before'} the archive's {taken}"
+    age = f"live since index {index}; the archive is of index {snapshot.meta.index or 0} of its cluster"
     step.action, step.note = "update" if overwrite else "keep", _joined(step.note, age)
     return step
 
@@ -680,6 +716,17 @@ def _as_registered(piece: Piece, body: Object) -> Object:
         raise RecordError(f"is not as Nomad writes it ({error})", f"job {'/'.join(piece.key)}") from error
 
 
+def _is_there(client: Client, need: tuple[str, ...]) -> bool:
+    """Is something live that another needs? What the token may not see is left to the server, which refuses by itself.
+
+    Who may register a job may not see its node pool as a rule.
+    """
+    try:
+        return client.find(_PATHS[need[0]].format(quote(need[1], safe=""))) is not None
+    except PermissionDeniedError:
+        return True
+
+
 def _block_what_lacks(client: Client, steps: Sequence[Step]) -> None:
     coming = {(step.piece.table, *step.piece.target) for step in steps}
     live: dict[tuple[str, ...], bool] = {}
@@ -690,7 +737,7 @@ def _block_what_lacks(client: Client, steps: Sequence[Step]) -> None:
             if need in coming:
                 continue
             if need not in live:
-                live[need] = client.find(_PATHS[need[0]].format(quote(need[1], safe=""))) is not None
+                live[need] = _is_there(client, need)
             if not live[need]:
                 step.action = "blocked"
                 step.note = _joined(f"needs {need[0]} {need[1]}, which is not live: bring that back too", step.note)

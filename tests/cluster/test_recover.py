@@ -24,6 +24,7 @@ import requests
 import snapkit
 from snapkit import Client, SnapshotError
 from snapkit.cluster import recover as module
+from snapkit.cluster.connection import ClusterTimeoutError, InterruptedStreamError, PermissionDeniedError
 from snapkit.cluster.recover import TABLES, RecoverError, pieces, recover, write_files
 from snapkit.cluster.server import ServedCluster
 from snapkit.errors import TargetExistsError
@@ -148,7 +149,7 @@ def test_what_is_live_and_another_is_kept_unless_it_is_asked_for(friday: ServedC
     web = ("jobs", "shop", "web")
     shown = recover(client_of(friday), THURSDAY, [web, *LOST], dry_run=True)
     assert dict(zip(shown.steps["Target"], shown.steps["Action"], strict=True))["shop", "web"] == "keep"
-    assert "live since index 166, after the archive's 158" in " ".join(shown.steps["Note"])
+    assert "live since index 166; the archive is of index 158 of its cluster" in " ".join(shown.steps["Note"])
     with pytest.raises(RecoverError, match="is live as another: 3 fields differ") as caught:
         recover(client_of(friday), THURSDAY, [web, *LOST])
     assert caught.value.recovery is not None
@@ -192,6 +193,64 @@ def test_after_a_failure_it_is_said_how_far_it_came(friday: ServedCluster, monke
         recover(client, THURSDAY, [*LOST, ("jobs", "shop", "web")], overwrite=True)
     assert caught.value.recovery is not None
     assert caught.value.recovery.steps["Result"].tolist() == ["written", "failed", "not tried"]
+    assert "written: variables payments/psp/credentials; not tried: jobs shop/web" in str(caught.value)
+
+
+@pytest.mark.parametrize("arrives", [True, False])
+def test_a_write_without_an_answer_is_read_back_and_never_called_undone(
+    arrives: bool, friday: ServedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a server does that dies on it, or a proxy that gives up: the write may be in Raft all the same."""
+    real = Client.put
+
+    def cut(client: Client, path: str, *args: Any, **query: Any) -> Any:
+        if arrives or "/v1/var/" not in path:
+            answer = real(client, path, *args, **query)
+        if "/v1/var/" in path:
+            raise InterruptedStreamError("cut the connection", client.address, "ask again")
+        return answer
+
+    monkeypatch.setattr(Client, "put", cut)
+    if arrives:
+        done = recover(client_of(friday), THURSDAY, LOST)
+        assert done.steps["Result"].tolist() == ["written", "written"]
+        assert done.steps["Note"].iloc[0] == "its answer was lost; it reads back as it was written"
+        return
+    with pytest.raises(RecoverError, match="it may have been written") as caught:
+        recover(client_of(friday), THURSDAY, LOST)
+    assert caught.value.recovery is not None
+    assert caught.value.recovery.steps["Result"].tolist() == ["unclear", "not tried"]
+    assert changed(friday) == set()
+
+
+def test_a_token_that_got_no_answer_is_not_called_written(
+    friday: ServedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody knows the accessor of a new token whose answer was lost, nor its secret."""
+
+    def silent(client: Client, *args: Any, **query: Any) -> Any:
+        raise ClusterTimeoutError("was silent for 30 seconds", client.address, "ask again")
+
+    with snapkit.open(path_of("v2.0.5/monday")) as monday:
+        (gone,) = monday.acl_tokens.index[monday.acl_tokens["Name"] == "ops dashboard"]
+    monkeypatch.setattr(Client, "put", silent)
+    with pytest.raises(RecoverError, match="it may have been written"):
+        recover(client_of(friday), path_of("v2.0.5/monday"), [("acl_tokens", gone)])
+
+
+def test_who_may_not_see_what_a_job_needs_may_bring_it_back_all_the_same(
+    friday: ServedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a real server lets one do whose token has submit-job alone: it looks after pools and namespaces by itself."""
+    real = Client.find
+
+    def blind(client: Client, path: str, **query: Any) -> Any:
+        if "/node/pool/" in path or "/namespace/" in path:
+            raise PermissionDeniedError("answered 403", client.address, "", status=403)
+        return real(client, path, **query)
+
+    monkeypatch.setattr(Client, "find", blind)
+    assert recover(client_of(friday), THURSDAY, LOST).steps["Result"].tolist() == ["written", "written"]
 
 
 # -- every kind
