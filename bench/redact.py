@@ -22,7 +22,8 @@ from bench.grow import grow
 from bench.speed import SMALL, floor, peak_memory
 from bench.turns import medians, options, publish
 from snapkit.format import archive
-from snapkit.state.redact import Profile, Redactor, redact
+from snapkit.state.redact.profiles import Profile
+from snapkit.state.redact.whole import Redactor, redact
 from snapkit.state.snapshot.store import Store
 
 PROFILES: tuple[Profile, ...] = ("share", "training", "strict")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import snapkit
-from snapkit.state.redact import redact
+from snapkit.state.redact.whole import redact
 
 from ..conftest import ROOT, path_of
 from . import failed, fine, run

@@ -19,7 +19,8 @@ import requests
 
 import snapkit
 from snapkit.cluster.rehearse import rehearse
-from snapkit.state.redact import Profile, redact
+from snapkit.state.redact.profiles import Profile
+from snapkit.state.redact.whole import redact
 
 from ..conftest import ORACLES, path_of
 from .servers import binary, bootstrap, servers

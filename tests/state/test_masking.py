@@ -20,7 +20,7 @@ from snapkit.format.schema import BY_TABLE, SECRETS, TYPES, Type, fields
 from snapkit.state import sizes
 from snapkit.state.access import who
 from snapkit.state.output.export import export
-from snapkit.state.redact import redact
+from snapkit.state.redact.whole import redact
 from snapkit.state.sizes import garbage
 from snapkit.state.snapshot import keyring
 from tests import forge

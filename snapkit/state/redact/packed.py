@@ -30,6 +30,8 @@ _AROUND = 300  # bytes of the objects around one
 #: First bytes of what has no text in it: numbers, nil, booleans, and what is empty.
 _NO_TEXT = frozenset({*range(0x81), 0x90, 0xA0, 0xC0, 0xC2, 0xC3, *range(0xCA, 0xD4), *range(0xE0, 0x100)})
 _TEXT = frozenset({*range(0xA0, 0xC0), *range(0xD9, 0xDC), *range(0xC4, 0xC7)})  # first bytes of text and bytes
+_FEW = 20  # of which it does not pay to find the equal ones first
+_ONCE = frozenset({"Allocation.SignedIdentities"})  # signed for one allocation each: not worth remembering
 _SHORT = 32  # bytes from which msgspec writes text in another form than go-msgpack
 _SECOND = (10**9).to_bytes(4, "big")
 _ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
@@ -70,6 +72,8 @@ class _Texts(_Memory):
 
 #: Changes a struct, list or map that was decoded, in place or into what it gives.
 _Walk: TypeAlias = Callable[[Any], Any]
+#: What checks a packed value, if there is more to check than decoding does; what decodes it, and what walks that.
+_Made: TypeAlias = "tuple[Callable[[Buffer], Any] | None, Callable[[Buffer], Any], _Walk]"
 #: Gives what a packed value becomes; None if it stays.
 _Change: TypeAlias = Callable[[bytes], _Done | None]
 
@@ -110,9 +114,15 @@ class Packed:
 
     def _settle(self, mark: int) -> None:
         counts = self.values.counts
-        for done, times in Counter(self._met[mark:]).items():
-            for place, count in done.counts:
-                counts[place] += count * times
+        met = self._met[mark:]
+        if len(met) < _FEW:
+            for done in met:
+                for place, count in done.counts:
+                    counts[place] += count
+        else:
+            for done, times in Counter(met).items():
+                for place, count in done.counts:
+                    counts[place] += count * times
         del self._met[mark:]
 
     def record(self, struct: str) -> Callable[[Buffer], Buffer]:
@@ -161,14 +171,14 @@ class Packed:
     # -- what is below a value
 
     def nested(self, kind: Type, how: How) -> tuple[Any, Any, _Walk]:
-        """The type that msgspec decodes, that of what is only checked, and what walks what was decoded."""
+        """The type that msgspec decodes, that of what is only checked (None: nothing), and what walks the decoded."""
         if kind.kind == "struct":
             return self._struct(kind.struct, how)
         assert kind.element is not None
         item, checked, walk = self.nested(kind.element, how)
         if kind.kind == "list":
-            return _list(item), _list(checked), _walk_list(walk)
-        return _map(item), _map(checked), self._walk_map(walk)
+            return _list(item), checked and _list(checked), _walk_list(walk)
+        return _map(item), checked and _map(checked), self._walk_map(walk)
 
     def _struct(self, struct: str, how: How) -> tuple[Any, Any, _Walk]:
         found = self._structs.get((struct, how))
@@ -198,13 +208,14 @@ class Packed:
                 remembered = self._memories.setdefault((step.place, "", own), _Texts(self, step, own))
                 texts.append((number, remembered))
             elif _is_plain(step.type):
-                checked.append((attribute, int | float | bool | None | UnsetType, UNSET))
+                kind = int | float | bool | None | UnsetType
             elif self._is_walked(step, own):
                 if _is_unit(step.type) or self._below(_struct_of(step.type)) <= {"url"}:
                     packed.append((number, self._change(step, own)))
                 else:
-                    kind, numbers, below = self.nested(step.type, own)
-                    checked.append((attribute, numbers | None | UnsetType, UNSET))
+                    kind, texts_below, below = self.nested(step.type, own)
+                    if texts_below is not None:
+                        checked.append((attribute, texts_below | None | UnsetType, UNSET))
                     kind = kind | None | UnsetType
                     nested.append((number, below))
             elif own != "keep" or (step.type.kind in ("time", "bytes") and step.place not in SEALED):
@@ -217,7 +228,9 @@ class Packed:
         title = "".join(c for c in struct if c.isalnum())
         return (
             msgspec.defstruct(title, decoded, rename=renamed, forbid_unknown_fields=True, gc=False),
-            msgspec.defstruct(title, checked, rename={a: renamed[a] for a, _, _ in checked}, gc=False),
+            msgspec.defstruct(title, checked, rename={a: renamed[a] for a, _, _ in checked}, gc=False)
+            if checked
+            else None,
             walk,
         )
 
@@ -258,6 +271,9 @@ class Packed:
 
         def change(old: bytes) -> _Done | None:
             return found(old) or self._remember(old, make, remembered)
+
+        if place in _ONCE:
+            return lambda old: _Done(make(old), ())  # which counts by itself
 
         if how == "keep" and kind.kind in ("time", "bytes"):
             return lambda old: None if old[0] in _TEXT else change(old)
@@ -343,7 +359,7 @@ class _Unit:
     """
 
     def __init__(self, of: Packed, kind: Type, how: How, careful: Callable[[Buffer], bytes]) -> None:
-        self.made: tuple[Callable[[Buffer], Any], Callable[[Buffer], Any], _Walk] | None = None
+        self.made: _Made | None = None
         self._of = of
         self._kind = kind
         self._how: How = how
@@ -352,7 +368,8 @@ class _Unit:
     def __call__(self, packed: Buffer) -> bytes:
         check, decode, walk = self.made or self._make()
         try:
-            check(packed)
+            if check is not None:
+                check(packed)
             value = decode(packed)
         except _ERRORS:
             return self(packed) if self._of.learn(packed, self._kind) else self._careful(packed)
@@ -361,11 +378,11 @@ class _Unit:
             return _header(made[2], 0x80, 0xDE) + made[3:]
         return made
 
-    def _make(self) -> tuple[Callable[[Buffer], Any], Callable[[Buffer], Any], _Walk]:
+    def _make(self) -> _Made:
         decoded, checked, walk = self._of.nested(self._kind, self._how)
-        made = msgspec.msgpack.Decoder(checked).decode, msgspec.msgpack.Decoder(decoded).decode, walk
-        self.made = made
-        return made
+        check = None if checked is None else msgspec.msgpack.Decoder(checked).decode
+        self.made = check, msgspec.msgpack.Decoder(decoded).decode, walk
+        return self.made
 
 
 def _walk_renamed(walk: _Walk, names: Sequence[str]) -> _Walk:

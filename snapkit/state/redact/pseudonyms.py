@@ -9,16 +9,15 @@ become one.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
-import hmac
 import ipaddress
-import json
 import re
 from collections.abc import Callable
+from hashlib import blake2b
 from math import prod
 from typing import Any
 
+import msgspec
 import numpy as np
 
 #: Words of Nomad itself, as its states, messages, policies and attributes have them: they stay, in any case.
@@ -95,16 +94,25 @@ _CREDENTIALS = re.compile(r"(?<=://)[^/?#\s@]+(?=@)|(?<=[?&])([^=&\s#\"']+)=([^&
 ALPHABETS = {"hex": b"abcd2357", "digit": b"2357", "lower": b"ghjkmn", "upper": b"GHJKMN"}
 TABLES = {name: bytes(letters[i % len(letters)] for i in range(256)) for name, letters in ALPHABETS.items()}
 REPLACED = frozenset(b"".join(ALPHABETS.values()).decode())
+_URL_SAFE = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-_"
 _LETTERS = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _HEX = re.compile(rb"(?<![A-Za-z0-9])(?=\d*[a-f])[0-9a-f]{16,}(?![A-Za-z0-9])")
 _ESCAPED = re.compile(rb'\\[nrtbfu"\\/]')
 _IS_HEX = bytes(i in b"0123456789abcdef" for i in range(256))
 _SIXTEEN = b"\1" * 16
-#: For each byte value what it becomes by each byte of noise, in one row after the other: row 0 for what stays.
-_MATRIX = np.array([list(bytes(256)), *(list(TABLES[name]) for name in ("digit", "lower", "upper", "hex"))], np.uint8)
-_MATRIX = _MATRIX.ravel()
-_ROWS = 256 * np.array([0] * 48 + [1] * 10 + [0] * 7 + [3] * 26 + [0] * 6 + [2] * 26 + [0] * 133, np.uint16)
-_HEX_ROW = 4 * 256
+_RUN_OF = {  # in what run a byte stands
+    value: name
+    for name, letters in {"digit": b"0123456789", "lower": _LETTERS[36:], "upper": _LETTERS[10:36]}.items()
+    for value in letters
+}
+#: What a byte of a long secret becomes by a byte of noise: for each of its values a row of 256.
+_MATRIX = np.concatenate(
+    [
+        np.frombuffer(TABLES[name], np.uint8) if (name := _RUN_OF.get(value)) else np.full(256, value, np.uint8)
+        for value in range(256)
+    ]
+)
+_HEX_TABLE = np.frombuffer(TABLES["hex"], np.uint8)
 LONG = 16  # characters from which a secret is long: the alphabets above still tell such ones apart
 
 #: Characters that stay among themselves: the first, and how many. All of one have as many bytes in UTF-8.
@@ -119,6 +127,7 @@ _ROUNDS = 8
 _TELLING = 20  # characters of a word from which detectors look at its entropy
 _WIDE = 1 << 64  # so many words of a form are not mapped by a permutation: none will be met twice
 _ROOM = 500_000  # entries of a cache
+_DIGEST = 64  # bytes that BLAKE2 gives at once
 
 
 def looks_replaced(text: str) -> bool:
@@ -139,14 +148,24 @@ class Pseudonyms:
         self._key = key
         self._names: dict[bytes, bytes] = {}
         self._words: dict[str, str] = {}
+        self._claimed: dict[str, str] = {}
         #: What a JWT's key id becomes.
         self.key_id: Callable[[str], str] = lambda key_id: key_id
         #: What a JWT's claims, and a variable's items, are called.
         self.member: Callable[[str], str] = lambda name: name
 
     def noise(self, label: str, value: bytes, size: int) -> bytes:
-        """So many bytes that look random, the same for the same."""
-        seed = hmac.digest(self._key, label.encode() + b"\0" + value, "sha256")
+        """So many bytes that look random, the same for the same.
+
+        Args:
+            label: What they are for, in up to 16 characters.
+            value: What they are made from.
+            size: How many.
+        """
+        person = label.encode()
+        if size <= _DIGEST:
+            return blake2b(value, digest_size=size or 1, key=self._key, person=person).digest()[:size]
+        seed = blake2b(value, key=self._key, person=person).digest()
         return hashlib.shake_256(seed).digest(size)
 
     # -- secrets
@@ -159,9 +178,8 @@ class Pseudonyms:
             return self.noise("bytes", value, len(value))
         if len(text) == 36 and UUID.fullmatch(text):
             return self._uuid(text).encode()
-        jwt = _JWT.fullmatch(text) if text.startswith("eyJ") else None
-        if jwt and (made := self._jwt(jwt, value)):
-            return made.encode()
+        if value.startswith(b"eyJ") and value.translate(None, _URL_SAFE) == b".." and (made := self._jwt(value)):
+            return made
         if len(value) == len(text):
             if len(value) - len(value.translate(None, _LETTERS)) >= LONG:
                 return self._long(value)
@@ -186,43 +204,55 @@ class Pseudonyms:
     def _long(self, value: bytes) -> bytes:
         """A long secret that is ASCII, all of it at once."""
         old = np.frombuffer(value, np.uint8)
-        rows = _ROWS.take(old)
+        stream = np.frombuffer(self.noise("secret", value, len(value)), np.uint8)
+        new = _MATRIX.take(old * np.uint16(256) + stream)
         if _SIXTEEN in value.translate(_IS_HEX):
             for match in _HEX.finditer(value):
-                rows[match.start() : match.end()] = _HEX_ROW
+                here = slice(*match.span())
+                new[here] = _HEX_TABLE.take(stream[here])
         if b"\\" in value:
             for match in _ESCAPED.finditer(value):
-                rows[match.start() : match.end()] = 0
-        stream = np.frombuffer(self.noise("secret", value, len(value)), np.uint8)
-        new = _MATRIX.take(rows + stream)
-        np.copyto(new, old, where=rows == 0)
+                here = slice(*match.span())
+                new[here] = old[here]
         return new.tobytes()
 
-    def _jwt(self, jwt: re.Match[str], value: bytes) -> str | None:
+    def _jwt(self, value: bytes) -> bytes | None:
+        """A token of other claims and another signature; None if it is no token."""
+        first, second, signature = value.split(b".")
         try:
-            header, payload = (json.loads(base64.urlsafe_b64decode(jwt[i] + "=" * (-len(jwt[i]) % 4))) for i in (1, 2))
-        except (ValueError, binascii.Error, RecursionError):
+            header, claims = (
+                msgspec.json.decode(base64.urlsafe_b64decode(part + b"=" * (-len(part) % 4)))
+                for part in (first, second)
+            )
+        except (ValueError, msgspec.MsgspecError, RecursionError):
             return None
-        if not isinstance(header, dict) or not isinstance(payload, dict):
+        if not isinstance(header, dict) or not isinstance(claims, dict):
             return None
         plain: dict[str, Callable[[str], str]] = {"alg": str, "typ": str, "kid": self.key_id}
         header = {
             name: plain[name](item) if name in plain and isinstance(item, str) else self._claims(item)
             for name, item in header.items()
         }
-        signature = self.noise("signature", value, len(jwt[3])).translate(TABLES["lower"]).decode()
-        parts = [
-            base64.urlsafe_b64encode(json.dumps(part, separators=(",", ":")).encode()).rstrip(b"=").decode()
-            for part in (header, self._claims(payload))
-        ]
-        return ".".join((*parts, signature))
+        made = (
+            base64.urlsafe_b64encode(msgspec.json.encode(part)).rstrip(b"=") for part in (header, self._claims(claims))
+        )
+        return b".".join((*made, self.noise("signature", value, len(signature)).translate(TABLES["lower"])))
 
     def _claims(self, value: Any) -> Any:
         if isinstance(value, dict):
             return {self.member(name): self._claims(item) for name, item in value.items()}
         if isinstance(value, list):
             return [self._claims(item) for item in value]
-        return self.secret(value.encode("utf-8", "replace")).decode() if isinstance(value, str) else value
+        return self._claim(value) if isinstance(value, str) else value
+
+    def _claim(self, text: str) -> str:
+        """A claim's text, as a secret: a job, a task and an issuer have many tokens."""
+        found = self._claimed.get(text)
+        if found is None:
+            if len(self._claimed) > _ROOM:
+                self._claimed.clear()
+            found = self._claimed[text] = self.secret(text.encode("utf-8", "replace")).decode()
+        return found
 
     # -- names
 
@@ -362,11 +392,11 @@ class Pseudonyms:
         """A permutation of the numbers below `size`, by walking a cycle of one of a power of four."""
         half = max(1, ((size - 1).bit_length() + 1) // 2)
         mask = (1 << half) - 1
-        key = hmac.digest(self._key, b"feistel\0" + tweak.encode(), "sha256")
+        key = self.noise("feistel", tweak.encode(), 32)
         while True:
             left, right = number >> half, number & mask
             for turn in range(_ROUNDS):
-                digest = hashlib.blake2b(right.to_bytes(8, "big"), key=key, digest_size=8, salt=bytes([turn])).digest()
+                digest = blake2b(right.to_bytes(8, "big"), key=key, digest_size=8, salt=bytes([turn])).digest()
                 left, right = right, left ^ (int.from_bytes(digest, "big") & mask)
             number = left << half | right
             if number < size:

@@ -22,17 +22,17 @@ class Values:
     Args:
         profile: What to do.
         names: What stands for what.
+        seen: Which fields records have.
 
     Attributes:
         counts: Values replaced, by place (`Struct.Field`).
-        seen: Which fields records have.
     """
 
-    def __init__(self, profile: Profile, names: Pseudonyms) -> None:
+    def __init__(self, profile: Profile, names: Pseudonyms, seen: Seen) -> None:
         self.profile: Profile = profile
         self.names = names
         self.counts: dict[str, int] = defaultdict(int)
-        self.seen = Seen()
+        self.seen = seen
 
     def value(self, value: Any, kind: Type, how: How, place: str, depth: int = MAX_DEPTH) -> Any:
         """An unpacked value with its text replaced; as a secret's, where it is not of its field's type."""

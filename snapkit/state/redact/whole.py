@@ -8,8 +8,9 @@ import os
 import re
 import secrets
 import uuid
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
@@ -18,23 +19,24 @@ from snapkit.errors import RecordError, SnapshotError
 from snapkit.files import refuse_existing
 from snapkit.format import archive
 from snapkit.format.archive import Progress, Source
-from snapkit.format.schema import ANY, BY_BYTE, BY_TABLE, STREAM_ORDER, RecordType, Type, type_name
+from snapkit.format.schema import ANY, BY_BYTE, BY_TABLE, STREAM_ORDER, Type, type_name
 from snapkit.format.values import UNIX_EPOCH, Buffer, pack, unpack
-from snapkit.state.redact.packed import Packed
 from snapkit.state.redact.profiles import Profile, kept
-from snapkit.state.redact.pseudonyms import Pseudonyms
+from snapkit.state.redact.records import Records
 from snapkit.state.redact.sealed import Sealed
-from snapkit.state.redact.values import Values
+from snapkit.state.redact.seen import Seen
+from snapkit.state.redact.workers import Work, finished, processes, working
 from snapkit.state.snapshot import Snapshot, open_snapshot
-from snapkit.state.snapshot.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_PIECE = 1 << 20  # bytes that are written at once
+_BATCH = 1 << 20  # bytes of records that are redacted at once
 _SAMPLES = 64  # records of each type that are looked at for the fields that they have
 _SPREAD = 2_654_435_761  # a prime: what comes every so often in the state is met all the same
 _TOKEN = BY_TABLE["acl_tokens"].byte
+_VARIABLE = BY_TABLE["variables"].byte
+_SEALED = frozenset({_VARIABLE, BY_TABLE["root_keys"].byte})  # whose keys the snapshot has
 
 
 class Token(NamedTuple):
@@ -89,6 +91,7 @@ def redact(
     token: bool | str = False,
     overwrite: bool = False,
     progress: Progress | None = None,
+    workers: int | None = None,
 ) -> Redaction:
     """Write a whole archive in which secrets, and by profile names, are replaced.
 
@@ -102,6 +105,8 @@ def redact(
         token: Plant a management token: True makes one up, a string is its secret (a UUID).
         overwrite: May `target` be replaced?
         progress: Told bytes of the state done, and in all.
+        workers: How many processes redact the records; 1 is this one. By default one for each core if the state is
+            large, and this one alone if it is not. The archive is the same.
 
     Raises:
         TargetExistsError: `target` is there and `overwrite` is false.
@@ -118,20 +123,11 @@ def redact(
             advice = "write what was salvaged as an archive, verify that, and redact it"
             raise SnapshotError("was salvaged: what is missing can't be told from what was removed",
                                 snapshot.meta.source, advice)  # fmt: skip
-        out = Store()
-        stack.callback(out.close)
-        redactor = Redactor(snapshot, profile, key)
+        redactor = Redactor(snapshot, profile, key, workers)
         collects = gc.isenabled()
         gc.disable()  # nothing here goes round in circles, and looking for such takes a third of the time
         stack.callback(gc.enable if collects else gc.disable)
-        size = 0
-        for piece in redactor.pieces(planted, progress):
-            out.write(piece)
-            size += len(piece)
-        state = memoryview(out.bytes)
-        stack.callback(state.release)
-        pieces = (state[i : i + _PIECE] for i in range(0, size, _PIECE))
-        archive.write(target, redactor.meta(), pieces, size, overwrite=overwrite)
+        archive.write(target, redactor.meta(), redactor.pieces(planted, progress), overwrite=overwrite)
         return redactor.result(str(target), planted)
 
 
@@ -151,29 +147,28 @@ def _token(token: bool | str) -> Token | None:
 
 
 class Redactor:
-    """Redacts the records of one snapshot.
+    """Redacts the state of one snapshot.
 
     Args:
         snapshot: The open snapshot.
         profile: What to do.
         key: Of the pseudonyms.
+        workers: How many processes redact the records; by default as many as pay.
+
+    Attributes:
+        records: Redacts them.
     """
 
-    def __init__(self, snapshot: Snapshot, profile: Profile, key: bytes | str | None) -> None:
-        secret_key = key.encode() if isinstance(key, str) else key or secrets.token_bytes(32)
+    def __init__(
+        self, snapshot: Snapshot, profile: Profile, key: bytes | str | None, workers: int | None = None
+    ) -> None:
         self._snapshot = snapshot
-        self._names = Pseudonyms(hashlib.sha256(b"snapkit redact\0" + secret_key).digest())
-        if profile == "strict":
-            self._names.key_id = self._names.member = self._named
-        self.values = Values(profile, self._names)
-        self.packed = Packed(self.values)
-        self._look()
-        self._by_table: dict[str, dict[str, int]] = {}
+        self._profile = profile
+        self._key = key.encode() if isinstance(key, str) else key or secrets.token_bytes(32)
+        self._workers = processes(workers, snapshot.meta.size)
+        self.records = Records(profile, self._key, self._look())
+        self._sealed = Sealed(self.records.values, snapshot.table)
         self._dropped: Counter[int] = Counter()
-        self._notes: list[str] = []
-
-    def _named(self, name: str) -> str:
-        return self._names.name(name.encode("utf-8", "replace")).decode()
 
     # -- the whole
 
@@ -183,42 +178,47 @@ class Redactor:
         Raises:
             RecordError: A record can't be decoded.
         """
-        snapshot = self._snapshot
-        handlers = {byte: self.handler(kind) for byte, kind in BY_BYTE.items()}
-        planted = [self._planted(token)] if token is not None else []
-        header = unpack(snapshot.header) or {}
+        done, total = 0, self._snapshot.meta.size
+        waiting: deque[tuple[int, Future[bytes]]] = deque()
+        with working(self.records, self._profile, self._key, self._workers) as work:
+            for size, new in self._given(work, token):
+                waiting.append((size, new))
+                while len(waiting) > work.ahead:
+                    size, new = waiting.popleft()
+                    yield new.result()
+                    done += size
+                    if progress is not None:
+                        progress(done, total)
+            for _, new in waiting:
+                yield new.result()
+            work.end()
+
+    def _given(self, work: Work, token: Token | None) -> Iterator[tuple[int, Future[bytes]]]:
+        """What becomes of the header and of each batch of records, and their bytes."""
+        planted = [finished(self._planted(token))] if token is not None else []
+        yield len(self._snapshot.header), finished(self._header())
+        for byte, size, records in _batches(self._snapshot.raw()):
+            if planted and _behind_tokens(byte):
+                yield 0, planted.pop()
+            if byte not in BY_BYTE:
+                self._dropped[byte] += len(records)
+            elif byte in _SEALED:
+                yield size, finished(self.records.handled(byte, records, self._seal(byte)))
+            else:
+                yield size, work.redacted(byte, records)
+        for new in planted:
+            yield 0, new
+
+    def _header(self) -> bytes:
+        header = unpack(self._snapshot.header) or {}
         if not isinstance(header, dict):
             raise RecordError("is no map", "the header of state.bin")
-        pending: list[Buffer] = [pack(self.values.value(header, ANY, "secret", "header"))]
-        waiting, done, total = 0, 0, snapshot.meta.size
-        last, handle, table = -1, None, ""
-        for byte, packed in snapshot.raw():
-            if byte != last:
-                handle = handlers.get(byte)
-                last, table = byte, BY_BYTE[byte].table if byte in BY_BYTE else ""
-                self.packed.settle()
-                self.values.counts = self._by_table.setdefault(table, defaultdict(int))
-                if planted and _behind_tokens(byte):
-                    pending.append(planted.pop())
-            done += len(packed) + 1
-            if handle is None:
-                self._dropped[byte] += 1
-                continue
-            try:
-                new = handle(packed)
-            except RecordError as error:
-                raise error.at(f"a record of type {type_name(byte)}") from error
-            pending += (byte.to_bytes(), new)
-            waiting += len(packed)
-            if waiting >= _PIECE:
-                self.packed.settle()
-                yield b"".join(pending)
-                pending.clear()
-                waiting = 0
-                if progress is not None:
-                    progress(done, total)
-        self.packed.settle()
-        yield b"".join([*pending, *planted])
+        return pack(self.records.values.value(header, ANY, "secret", "header"))
+
+    def _seal(self, byte: int) -> Callable[[Buffer], bytes]:
+        """What redacts variables, or root keys."""
+        redact = self._sealed.variable if byte == _VARIABLE else self._sealed.root_key
+        return lambda packed: pack(redact(unpack(packed)))
 
     def meta(self) -> dict[str, Any]:
         """meta.json: what a server needs of it. Its servers are hosts."""
@@ -232,12 +232,12 @@ class Redactor:
             meta["ID"] = f"{meta.get('Term', 1)}-{meta.get('Index', 1)}-0"
         servers = meta.get("Configuration")
         listed = servers.get("Servers") if isinstance(servers, dict) else None
-        hidden = self.values.profile != "share"
+        hidden = self._profile != "share"
         meta["Configuration"] = {
             "Servers": [
                 {
                     "Suffrage": server.get("Suffrage", 0),
-                    **{name: self._named(text) if hidden else text
+                    **{name: self.records.named(text) if hidden else text
                        for name in ("ID", "Address") if isinstance(text := server.get(name), str)},
                 }
                 for server in listed or ()
@@ -250,18 +250,21 @@ class Redactor:
 
     def result(self, path: str, token: Token | None) -> Redaction:
         """What was done."""
+        notes = []
         for byte, count in sorted(self._dropped.items()):
             why = "of Nomad Enterprise or newer than this snapkit, so that its secrets are not known"
-            self._notes.append(f"{count:,} records of type {type_name(byte)} were left out: {why}")
-        for struct, name in sorted(self.values.seen.unknown):
-            self._notes.append(f"the field {struct}.{name} is not known; all text in it was replaced as a secret")
+            notes.append(f"{count:,} records of type {type_name(byte)} were left out: {why}")
+        for struct, name in sorted(self.records.values.seen.unknown):
+            notes.append(f"the field {struct}.{name} is not known; all text in it was replaced as a secret")
         tables = [BY_BYTE[byte] for byte in sorted(set(self._snapshot.type_bytes)) if byte in BY_BYTE]
-        left = [(kind.table, *item) for kind in tables for item in kept(kind, self.values.profile).items()]
-        counts = {(table, place): n for table, places in self._by_table.items() for place, n in places.items() if n}
-        return Redaction(path, self.values.profile, counts, tuple(left), tuple(self._notes), token)
+        left = [(kind.table, *item) for kind in tables for item in kept(kind, self._profile).items()]
+        found = self.records.counts
+        counts = {(table, place): n for table, places in found.items() for place, n in places.items() if n}
+        return Redaction(path, self._profile, counts, tuple(left), tuple(notes), token)
 
-    def _look(self) -> None:
+    def _look(self) -> Seen:
         """See which fields the records have: some of each type, which tell of nearly all."""
+        seen = Seen()
         types = self._snapshot.type_bytes
         counts = {byte: types.count(byte) for byte in set(types) & BY_BYTE.keys()}
         wanted = {byte: {number * _SPREAD % count for number in range(_SAMPLES)} for byte, count in counts.items()}
@@ -269,19 +272,9 @@ class Redactor:
         for byte, packed in self._snapshot.raw():
             if byte in wanted:
                 if number[byte] in wanted[byte]:
-                    self.values.seen.look(unpack(packed), Type("struct", struct=BY_BYTE[byte].struct))
+                    seen.look(unpack(packed), Type("struct", struct=BY_BYTE[byte].struct))
                 number[byte] += 1
-
-    def handler(self, kind: RecordType) -> Callable[[Buffer], Buffer]:
-        """What redacts a packed record of a type."""
-        sealed = Sealed(self.values, self._snapshot.table)
-        if kind.table == "variables":
-            return lambda packed: pack(sealed.variable(unpack(packed)))
-        if kind.table == "root_keys":
-            return lambda packed: pack(sealed.root_key(unpack(packed)))
-        if kind.table == "time_table":
-            return self.packed.records(kind.struct)
-        return self.packed.record(kind.struct)
+        return seen
 
     # -- the token
 
@@ -312,6 +305,21 @@ class Redactor:
         }
         known = self._snapshot.columns("acl_tokens") if len(there) else list(record)
         return _TOKEN.to_bytes() + pack({name: value for name, value in record.items() if name in known})
+
+
+def _batches(raw: Iterable[tuple[int, memoryview]]) -> Iterator[tuple[int, int, list[memoryview]]]:
+    """Records of one type that follow each other, about a mebibyte of them: the type, their bytes in the state."""
+    batch: list[memoryview] = []
+    last, size = -1, 0
+    for byte, packed in raw:
+        if batch and (byte != last or size >= _BATCH):
+            yield last, size, batch
+            batch, size = [], 0
+        last = byte
+        size += len(packed) + 1
+        batch.append(packed)
+    if batch:
+        yield last, size, batch
 
 
 def _behind_tokens(byte: int) -> bool:

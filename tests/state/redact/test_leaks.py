@@ -10,8 +10,9 @@ import pytest
 import snapkit
 from snapkit.errors import SnapshotError
 from snapkit.format.values import unpack
-from snapkit.state.redact import Profile, redact
 from snapkit.state.redact import leaks as module
+from snapkit.state.redact.profiles import Profile
+from snapkit.state.redact.whole import redact
 
 from ...conftest import ARCHIVES, path_of
 from .. import samples

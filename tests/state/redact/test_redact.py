@@ -25,9 +25,10 @@ from snapkit.errors import ArchiveError, SnapshotError, SourceError, TargetExist
 from snapkit.format.schema import BY_BYTE, BY_TABLE, TYPES, RecordType, Type, fields
 from snapkit.format.values import pack, unpack
 from snapkit.state.output.salvage import write_salvaged
-from snapkit.state.redact import Profile, Redaction, Redactor, kept, packed, redact
-from snapkit.state.redact.profiles import replaced_below, steps
+from snapkit.state.redact import packed
+from snapkit.state.redact.profiles import Profile, kept, replaced_below, steps
 from snapkit.state.redact.pseudonyms import Pseudonyms, looks_replaced
+from snapkit.state.redact.whole import Redaction, Redactor, redact
 from tests import forge
 
 from ...conftest import ARCHIVES, ROOT, path_of
@@ -308,13 +309,15 @@ def both_ways(
     """A record redacted by decoding it into a struct and by unpacking it, each with what was counted."""
     results = []
     for redactor in (fast, slow):
-        redactor.values.counts = defaultdict(int)
+        records = redactor.records
+        records.counts.clear()
         if redactor is fast:
-            record = unpack(redactor.handler(kind)(packed))
-            redactor.packed.settle()
+            record = unpack(records.redacted(kind.byte, [packed])[1:])
+            counts = records.counts[kind.table]
         else:
-            record = redactor.values.value(unpack(packed), Type("struct", struct=kind.struct), "keep", kind.struct)
-        results.append({"record": record, "counts": {place: n for place, n in redactor.values.counts.items() if n}})
+            counts = records.values.counts = defaultdict(int)
+            record = records.values.value(unpack(packed), Type("struct", struct=kind.struct), "keep", kind.struct)
+        results.append({"record": record, "counts": {place: n for place, n in counts.items() if n}})
     return results[0], results[1]
 
 
@@ -323,16 +326,12 @@ def both_ways(
 def test_decoding_into_structs_does_what_unpacking_does(archive: str, profile: Profile) -> None:
     with snapkit.open(path_of(archive)) as snap:
         fast, slow = Redactor(snap, profile, KEY), Redactor(snap, profile, KEY)
-        handlers: dict[int, Callable[[Any], Any]] = {}
         for byte, packed in snap.raw():
             kind = BY_BYTE[byte]
             if kind.table in ("variables", "root_keys", "time_table"):
                 continue
-            handle = handlers.setdefault(byte, fast.handler(kind))
-            expected = slow.values.value(unpack(packed), Type("struct", struct=kind.struct), "keep", kind.struct)
-            assert unpack(handle(packed)) == expected, kind.table
-        fast.packed.settle()
-        assert {k: n for k, n in fast.values.counts.items() if n} == {k: n for k, n in slow.values.counts.items() if n}
+            done, expected = both_ways(fast, slow, kind, packed)
+            assert done == expected, kind.table
 
 
 ODD = st.recursive(
