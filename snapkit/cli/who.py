@@ -76,6 +76,7 @@ def who(
     Text has levels for capabilities and shortens long lists; JSON has a row for each right.
     """
     from snapkit.state.access import who as library
+    from snapkit.state.access.scopes import listed
 
     named = dict(zip(KINDS, ("" if anonymous else None, policy, role, token, workload), strict=True))
     subjects = [(kind, id_) for kind, id_ in named.items() if id_ is not None]
@@ -102,7 +103,7 @@ def who(
             _note_missing(snapshot, namespace)
             found = library.who_could(snapshot, can, namespace, path, scope=scope, name=name, now=moment)
             times = {column: found[column].dt.floor("s") for column in ("ExpirationTime", "CreateTime")}
-            where = [library.listed(names) for names in found["Where"]]
+            where = [listed(names) for names in found["Where"]]
             _show(found, found.drop(columns="Expired").assign(Where=where, **times), json_)
             if not json_:
                 print("Who could have, by the rights in the snapshot. Who did is not in it.")

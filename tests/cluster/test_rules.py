@@ -22,7 +22,7 @@ import snapkit
 from snapkit.format.schema import BY_TABLE
 from snapkit.format.values import pack, unpack
 from snapkit.state.access.acl import Acl, RulesError, parse_rules
-from snapkit.state.access.who import ALSO
+from snapkit.state.access.scopes import ALSO
 from tests.damage import FRIDAY, Record, stream, whole
 
 from ..conftest import ORACLES

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 import snapkit
 from snapkit.errors import NotInSnapshotError, SnapshotError
 from snapkit.state.access.acl import CAPABILITIES, LEVELS, Acl, parse_rules
-from snapkit.state.access.who import ALSO, SCOPES, folded, rights, rights_changes, subjects, who_could
+from snapkit.state.access.scopes import ALSO, SCOPES
+from snapkit.state.access.who import folded, rights, rights_changes, subjects, who_could
 
 from ...conftest import ARCHIVES, ORACLES, oracle, path_of
 from .. import samples
