@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import html
 from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
 
-#: They read on white and on black.
-RED, AMBER, BLUE, GREEN = "#e0383e", "#b26a00", "#3f7fd0", "#2f8f4e"
+#: Colours of CSS for text, each mixed with that of the text around it: so they read at 4.5 to 1 and better on white and
+#: on JupyterLab's dark, as no single colour does, whatever the theme. What knows no `color-mix` shows text as it is.
+RED, AMBER, BLUE, GREEN = (
+    f"color-mix(in srgb,{colour} 65%,currentColor)" for colour in ("#e5484d", "#b26a00", "#3f7fd0", "#2f8f4e")
+)
 _CELL = "text-align:left;vertical-align:top;padding:.25em .75em .25em 0;border-top:1px solid #80808060"
 _NUMBER = _CELL.replace("text-align:left", "text-align:right")
 
@@ -34,6 +38,11 @@ def label(text: str, colour: str = "") -> str:
     """A word or two as HTML that stay in one line; bold if coloured."""
     style = f"white-space:nowrap{f';color:{colour}' if colour else ''}"
     return f'<{"b" if colour else "span"} style="{style}">{escaped(text)}</{"b" if colour else "span"}>'
+
+
+def moment(when: datetime) -> str:
+    """A time as HTML, which is in UTC already; a script may add the reader's own (jupyter/front.js, the viewer)."""
+    return f'<time datetime="{when:%Y-%m-%dT%H:%M:%SZ}">{when:%Y-%m-%d %H:%M:%S} UTC</time>'
 
 
 def table(rows: Iterable[Sequence[str]], names: Sequence[str] = (), numbers: Collection[int] = ()) -> str:

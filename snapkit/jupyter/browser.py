@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,20 @@ def ipywidgets() -> Any:
     except ImportError as error:
         raise SnapshotError("needs the package ipywidgets", "browse()", "pip install 'snapkit[lab]'") from error
     return ipywidgets
+
+
+def prose(html: str = "") -> Any:
+    """A widget for HTML of ours: it reads as in a cell's output (front.css)."""
+    made = ipywidgets().HTML(html)
+    made.add_class("snapkit-text")
+    return made
+
+
+def stack(parts: Iterable[Any]) -> Any:
+    """Widgets, one below the other, in light or dark as Lab's theme is (front.css)."""
+    made = ipywidgets().VBox(list(parts))
+    made.add_class("snapkit-browser")
+    return made
 
 
 def live() -> str:

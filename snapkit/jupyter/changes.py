@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from snapkit.jupyter.browser import Browser, ipywidgets
+from snapkit.jupyter.browser import Browser, ipywidgets, prose, stack
 from snapkit.jupyter.grid import Grid
 from snapkit.page import AMBER, BLUE, GREEN, RED, brief, escaped, label, plain, table
 
@@ -57,15 +57,15 @@ class ChangesBrowser(Browser):
             layout=narrow,
         )
         self.grid = Grid(_columns(self._objects), height=260, on_select=self._open, label="Objects that changed")
-        self.detail = widgets.HTML()
+        self.detail = prose()
         self._lists = {"Table": self.table, "Change": self.change}
         self._offer()
         self.noise.observe(lambda _: self._offer(), "value")
         for control in self._lists.values():
             control.observe(lambda _: self._narrow(), "value")
-        self.widget = widgets.VBox(
+        self.widget = stack(
             [
-                widgets.HTML(_head(changes)),
+                prose(_head(changes)),
                 widgets.HBox([self.table, self.change, self.noise], layout=widgets.Layout(flex_flow="row wrap")),
                 self.grid.widget,
                 self.detail,

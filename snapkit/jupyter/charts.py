@@ -1,4 +1,7 @@
-"""Charts that render without a network, read in light and dark, and have the same bytes for the same values."""
+"""Charts that render without a network, read in light and dark, and have the same bytes for the same values.
+
+They bring their own white ground: a picture can't know the theme of the page around it, and no ink reads on both.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-INK = "#808080"  # reads on white and on black
+INK = "#4d4d4d"
 FILL = "#4c8bf5"
 WIDTH = 7.5  # inches
 PICTURES = (".svg", ".png")
@@ -67,8 +70,7 @@ class Chart:
             self._draw(axes)
             file = BytesIO()
             metadata = {"Date": None, "Creator": None} if form == "svg" else {"Software": None}
-            # A picture by itself stands on white; in a notebook on what the theme has.
-            figure.savefig(file, format=form, transparent=form == "svg", metadata=metadata, dpi=150)
+            figure.savefig(file, format=form, metadata=metadata, dpi=150)
         return file.getvalue()
 
 

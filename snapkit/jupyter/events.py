@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from snapkit.jupyter.browser import Browser, ipywidgets
+from snapkit.jupyter.browser import Browser, ipywidgets, stack
 from snapkit.jupyter.front import front
 from snapkit.jupyter.grid import Grid
 from snapkit.page import label, plain, table
@@ -80,7 +80,7 @@ class TimelineBrowser(Browser):
         self._view = self._whole = (0, 1)
         self.kind.observe(lambda _: self._narrow(), "value")
         self._narrow()
-        self.widget = widgets.VBox([self.kind, self.picture, self.grid.widget])
+        self.widget = stack([self.kind, self.picture, self.grid.widget])
 
     def _take(self, events: pd.DataFrame) -> None:
         time, first, last = (nanoseconds(events[name]) for name in ("Time", "TimeEarliest", "TimeLatest"))

@@ -11,12 +11,12 @@ import pandas as pd
 
 from snapkit.errors import RecordError, SnapshotError
 from snapkit.format.schema import ANY, Type, fields, table_type
-from snapkit.jupyter.browser import Browser, ipywidgets
+from snapkit.jupyter.browser import Browser, ipywidgets, prose, stack
 from snapkit.jupyter.grid import Column, Grid, shown, size, word
 from snapkit.jupyter.grid import columns as columns_of
 from snapkit.jupyter.links import Link, Related, link, related
 from snapkit.jupyter.tree import Tree
-from snapkit.page import RED, brief, escaped, plain, table
+from snapkit.page import RED, brief, escaped, moment, plain, table
 
 if TYPE_CHECKING:
     from snapkit.state.snapshot import Snapshot
@@ -157,7 +157,7 @@ class SnapshotBrowser(Browser):
         self.tree.widget.add_class("snapkit-record")
         panes = widgets.HBox([left, middle, self.tree.widget])
         panes.add_class("snapkit-panes")
-        self.widget = widgets.VBox([widgets.HTML(self._head()), strip, panes])
+        self.widget = stack([prose(self._head()), strip, panes])
         self.widget.add_class("snapkit-explorer")
         self._do(lambda: self._show(self._steps[0]))
 
@@ -413,7 +413,7 @@ class SnapshotBrowser(Browser):
 
     def _head(self) -> str:
         meta = self._snapshot.meta
-        taken = f"{meta.created:%Y-%m-%dT%H:%M:%SZ}" if meta.created is not None else "unknown"
+        taken = moment(meta.created) if meta.created is not None else "unknown"
         parts = [
             f"<b>{escaped(meta.source)}</b>",
             f"taken {taken}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from snapkit.jupyter.browser import Browser, ipywidgets, live
+from snapkit.jupyter.browser import Browser, ipywidgets, live, prose, stack
 from snapkit.page import brief, escaped, label, plain, table
 from snapkit.state.findings.report import COLOURS, SEVERITIES, Finding, Report, Severity, verdict_html
 
@@ -49,13 +49,13 @@ class ReportBrowser(Browser):
             style=style,
             layout=widgets.Layout(width="30em"),
         )
-        self.view = widgets.HTML()
+        self.view = prose()
         for control in (self.severity, self.filter):
             control.observe(lambda _: self._narrow(), "value")
         self._narrow()
         controls = widgets.HBox([self.severity, self.filter], layout=widgets.Layout(flex_flow="row wrap"))
-        parts = [widgets.HTML(_head(report) + live()), *([controls] if report.found else []), self.view]
-        self.widget = widgets.VBox(parts)
+        parts = [prose(_head(report) + live()), *([controls] if report.found else []), self.view]
+        self.widget = stack(parts)
 
     @property
     def report(self) -> Report:

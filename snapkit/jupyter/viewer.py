@@ -11,7 +11,6 @@ import re
 import shlex
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import datetime
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -21,11 +20,13 @@ from snapkit.files import atomic
 from snapkit.format import age
 from snapkit.format.archive import BLOCK, DEFAULT_LIMITS, Limits, Progress
 from snapkit.format.schema import record_type, type_name
-from snapkit.page import AMBER, GREEN, RED, brief, escaped, label, plain, table
+from snapkit.page import AMBER, BLUE, GREEN, RED, brief, escaped, label, moment, plain, table
 from snapkit.state.findings.report import Report
 from snapkit.state.verify import verify
 from snapkit.state.verify.subject import Subject
 
+#: Colour of a text -> its class in the viewer's style (labextensions/snapkit/viewer.js).
+_KINDS = {RED: "snapkit-red", AMBER: "snapkit-amber", BLUE: "snapkit-blue", GREEN: "snapkit-green"}
 _SUFFIXES = re.compile(r"(\.snap)?(\.age)?$", re.IGNORECASE)
 
 
@@ -71,7 +72,13 @@ def verified(
 
 
 def _named(path: str | os.PathLike[str], name: str, said: str) -> str:
-    """The same with a file's name for its path: where it lies on the server's disk is of no use in a browser."""
+    """The same as the viewer needs it.
+
+    With a file's name for its path: where it lies on the server's disk is of no use in a browser. And with classes for
+    colours, which JupyterLab's sanitizer would take out.
+    """
+    for colour, kind in _KINDS.items():
+        said = said.replace(f'color:{colour}"', f'" class="{kind}"')
     return f'<div style="overflow-wrap:anywhere">{said.replace(escaped(os.fspath(path)), escaped(name))}</div>'
 
 
@@ -112,7 +119,7 @@ def _contents(found: Subject) -> Iterator[str]:
         return
     servers = (meta.get("Configuration") or {}).get("Servers") or []
     facts = [
-        ["Taken", _time(found.created) if found.created is not None else "unknown"],
+        ["Taken", moment(found.created) if found.created is not None else "unknown"],
         ["Raft", escaped(f"index {meta.get('Index', 'unknown')}, term {meta.get('Term', 'unknown')}")],
         ["Servers", escaped(brief(", ".join(str(server.get("Address")) for server in servers)) or "unknown")],
     ]
@@ -138,11 +145,6 @@ def _contents(found: Subject) -> Iterator[str]:
         for byte, tally in tallies
     ]
     yield table(rows, ["Table", "Type", *map(_number, ("Records", "Bytes", "Share"))])
-
-
-def _time(moment: datetime) -> str:
-    """In UTC; a browser adds the reader's own time."""
-    return f'<time datetime="{moment:%Y-%m-%dT%H:%M:%SZ}">{moment:%Y-%m-%d %H:%M:%S} UTC</time>'
 
 
 def _number(text: str) -> str:

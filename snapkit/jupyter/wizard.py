@@ -15,7 +15,7 @@ from snapkit.cluster.check import PATIENCE
 from snapkit.cluster.journal import read
 from snapkit.cluster.restore import Outcome, Plan, apply, plan, resume
 from snapkit.errors import SnapshotError
-from snapkit.jupyter.browser import Browser, ipywidgets, live
+from snapkit.jupyter.browser import Browser, ipywidgets, live, prose, stack
 from snapkit.page import GREEN, RED, escaped
 
 if TYPE_CHECKING:
@@ -67,15 +67,15 @@ class RestoreWizard(Browser):
         self._options: dict[str, Any] = {"keystore": keystore, "identity": identity, "token_after": token_after}
         self._patience = patience
         wide = widgets.Layout(width="max-content")
-        self.message = widgets.HTML()
+        self.message = prose()
         self.plan_button = widgets.Button(description="1. See what a restore will do", layout=wide)
-        self.plan_view = widgets.HTML()
+        self.plan_view = prose()
         self.confirm = widgets.Text(description="Type:", placeholder="ClusterID, first 8 characters", disabled=True)
         self.restore_button = widgets.Button(
             description="2. Save the current state, then restore", layout=wide, disabled=True, button_style="danger"
         )
         self.progress = widgets.IntProgress(layout=widgets.Layout(visibility="hidden"))
-        self.outcome_view = widgets.HTML()
+        self.outcome_view = prose()
         self.go_on_button = widgets.Button(description="Go on where it stopped", layout=wide)
         self.back_button = widgets.Button(description="Roll back to the saved state", layout=wide)
         self.plan_button.on_click(lambda _: self._do(self._plan_it))
@@ -83,7 +83,7 @@ class RestoreWizard(Browser):
         self.go_on_button.on_click(lambda _: self._do(self._go_on))
         self.back_button.on_click(lambda _: self._do(self._roll_back))
         self.confirm.observe(lambda _: self._unlock(), "value")
-        self.widget = widgets.VBox(
+        self.widget = stack(
             [
                 widgets.HTML(live()),
                 self.message,

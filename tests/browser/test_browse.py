@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from playwright.sync_api import expect
 
+from tests.browser.contrast import faint
 from tests.browser.driving import PANEL, THEMES, Lab, picture, run_all, use_theme
 
 SETUP = """
@@ -33,6 +34,7 @@ def test_a_person_browses_changes_a_timeline_and_a_report(lab: Lab, browser) -> 
                 expect(cells.nth(place).locator(".snapkit-static")).to_have_count(1)
                 expect(cells.nth(place).locator(".snapkit-static")).to_be_hidden()
                 page.wait_for_timeout(200)
+                assert faint(cells.nth(place).locator(".snapkit-browser")) == []
                 picture(page, f"browse-{name}" if theme.endswith("Light") else f"browse-{name}-dark")
 
 
@@ -57,6 +59,14 @@ def show_it_all(page, cells) -> None:
 def look_through_changes(page, cell) -> None:
     cell.scroll_into_view_if_needed()
     expect(cell.get_by_role("row").filter(has_text="anonymous")).to_be_visible()
+    rows = cell.get_by_role("grid")
+    rows.evaluate("grid => grid.scrollTop = 60")  # by now its rows lie behind the names of its columns
+    above = """grid => {
+        const { x, y } = grid.getBoundingClientRect();
+        return document.elementFromPoint(x + 20, y + 12).closest('[role=columnheader]') !== null;
+    }"""
+    expect(cell.get_by_role("row").filter(has_text="svc-backup")).to_be_visible()
+    assert rows.evaluate(above)
     cell.get_by_role("combobox", name="Table").select_option(label="acl_policies (1)")
     expect(cell.get_by_role("row").filter(has_text="metrics-agent")).to_have_count(0)
     cell.get_by_role("row").filter(has_text="anonymous").click()

@@ -9,6 +9,7 @@ import nbformat
 from playwright.sync_api import expect
 
 from tests import forge
+from tests.browser.contrast import faint
 from tests.browser.driving import PANEL, THEMES, WAIT, Lab, picture, run_all, use_theme
 
 OPEN = """
@@ -30,6 +31,10 @@ def test_a_person_clicks_through_a_snapshot(lab: Lab, browser) -> None:
         expect(cell.get_by_text("26 tables", exact=True)).to_be_visible()
         expect(cell.locator(".snapkit-static")).to_be_hidden()
         cell.locator(".snapkit-explorer").scroll_into_view_if_needed()
+        taken = cell.locator(".snapkit-explorer time")
+        expect(taken).to_have_text("2026-11-23 22:09:20 UTC")
+        taken.hover()
+        expect(taken).to_have_attribute("title", "11/23/2026, 10:09:20 PM UTC (local time)")
         by_keyboard(page, cell)
         by_mouse(page, cell)
         scrolled = cell.locator(".snapkit-rows").get_by_role("grid")
@@ -45,8 +50,7 @@ def test_a_person_clicks_through_a_snapshot(lab: Lab, browser) -> None:
             cell.evaluate("cell => cell.scrollIntoView({block: 'start'})")
             page.wait_for_timeout(200)
             picture(page, "explorer" if theme.endswith("Light") else "explorer-dark")
-            for text in ("allocs", "DesiredStatus", "ClientDescription", "web.cache[0]"):
-                assert contrast(cell.locator(".snapkit-explorer").get_by_text(text, exact=True).first) >= 4.5, text
+            assert faint(cell.locator(".snapkit-explorer")) == []
         page.keyboard.press("Control+s")
         page.wait_for_function("() => !document.querySelector('.jp-mod-dirty')")
     reopened_without_its_kernel(lab, browser, name)
@@ -138,27 +142,6 @@ def press_until(page, target, key: str = "Tab") -> None:
             return
         page.keyboard.press(key)
     raise AssertionError(f"{key} does not reach {target}")
-
-
-def contrast(target) -> float:
-    """Of a text and what is behind it, as WCAG has it."""
-    return target.evaluate(
-        """node => {
-            const parts = colour => colour.match(/[\\d.]+/g).map(Number);
-            const mix = (a, b, share) => a * share + b * (1 - share);
-            const over = (top, below) => top.slice(0, 3).map((v, i) => mix(v, below[i], top[3] ?? 1));
-            const stack = [];
-            for (let each = node; each; each = each.parentElement) {
-                stack.push(parts(getComputedStyle(each).backgroundColor));
-            }
-            const behind = stack.reverse().reduce((below, top) => over(top, below), [255, 255, 255]);
-            const text = over(parts(getComputedStyle(node).color), behind);
-            const light = rgb => rgb.map(v => v / 255).map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
-                .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-            const [a, b] = [light(text), light(behind)].sort((x, y) => y - x);
-            return (a + 0.05) / (b + 0.05);
-        }"""
-    )
 
 
 def reopened_without_its_kernel(lab: Lab, browser, name: str) -> None:

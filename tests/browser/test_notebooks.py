@@ -3,6 +3,7 @@
 import pytest
 from playwright.sync_api import expect
 
+from tests.browser.contrast import faint
 from tests.browser.driving import PANEL, PICTURES, THEMES, Lab, picture, run_all, use_theme, wait_until_idle
 
 EXPECTED = {
@@ -57,6 +58,7 @@ def test_a_notebook_runs_and_shows_what_it_should(lab: Lab, browser, notebook: s
                 assert panel.locator(".jp-RenderedSVG img, .jp-RenderedSVG svg").count() > 0
             assert panel.locator('[data-mime-type="application/vnd.jupyter.error"]').count() == 0
             assert page.get_by_text("Jupyter news").count() == 0
+            assert faint(panel.locator(".jp-OutputArea-output")) == []
             if PICTURES:
                 heading = panel.get_by_role("heading").filter(has_text=SHOWN[notebook])
                 for _ in range(3):  # what comes into view is drawn, and moves what is below
@@ -75,6 +77,9 @@ def test_a_person_restores_with_the_wizard(lab: Lab, browser) -> None:
         plan.focus()
         page.keyboard.press("Space")  # as somebody without a mouse
         output.get_by_text("to confirm, type").wait_for(timeout=60_000)
+        for theme in THEMES:
+            use_theme(page, theme)
+            assert faint(output) == []
         told = output.get_by_text("to confirm, type").first.inner_text()
         typed = output.get_by_placeholder("ClusterID, first 8 characters")
         typed.fill("yes")

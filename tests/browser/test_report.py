@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from snapkit.state.output.handout import handout
+from tests.browser.contrast import faint
 from tests.browser.driving import SCREEN, picture
 
 from ..conftest import path_of
@@ -43,6 +44,7 @@ def test_it_reads_in_light_and_dark(scheme: str, report: Path, browser: Any) -> 
     assert drawn.is_visible()
     drawn.scroll_into_view_if_needed()
     picture(page, {"light": "report", "dark": "report-dark"}[scheme])
+    assert faint(page.locator("body")) == []
     context.close()
     assert said == []
     assert asked == [report.as_uri()]  # and nothing else

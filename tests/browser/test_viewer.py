@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser.contrast import faint
 from tests.browser.driving import PANEL, THEMES, WAIT, Lab, picture, run_all, use_theme, wait_until_idle
 
 VIEWER = ".snapkit-Viewer:visible"
 expect.set_options(timeout=WAIT)
+WHOLE = "✓ Whole:", "the container is as a server takes it"
 LARGE = 600 << 20  # bytes: more than a Jupyter server takes or likes to give in one piece
 
 
@@ -46,6 +48,9 @@ def test_a_double_click_shows_an_archive_and_leads_into_a_notebook(lab: Lab, bro
         for theme in THEMES:
             use_theme(page, theme)
             expect(page.locator("#jupyterlab-splash")).to_have_count(0)
+            assert faint(viewer) == []
+            told, plain = (viewer.get_by_text(text).evaluate("e => getComputedStyle(e).color") for text in WHOLE)
+            assert told != plain, "JupyterLab's sanitizer takes colours out of styles"
             picture(page, f"viewer-{theme.split()[1].lower()}")
         page.keyboard.press("Control+s")  # must never write
         viewer.get_by_role("button", name="Verify all").click()
@@ -84,6 +89,12 @@ def test_damage_and_encryption_are_told_and_no_content_goes_to_the_browser(lab: 
         open_file(page, "large.snap")
         expect(viewer.get_by_text("of 629.1 MB")).to_be_visible()
         picture(page, "viewer-reading")
+        viewer.get_by_role("button", name="Stop").focus()
+        page.keyboard.press("Enter")
+        expect(viewer.get_by_text("Stopped: reading was not finished.")).to_be_visible()
+        picture(page, "viewer-stopped")
+        expect(viewer.get_by_role("button", name="Read again")).to_be_focused()
+        page.keyboard.press("Enter")
         expect(viewer.get_by_role("heading", name="large.snap")).to_be_visible()
         expect(viewer.get_by_text("✗ Damaged:")).to_be_visible()
         picture(page, "viewer-large")

@@ -11,6 +11,7 @@ import pytest
 
 from snapkit.errors import SnapshotError, TargetExistsError
 from snapkit.jupyter import Chart, bar_chart, growth_chart, timeline_chart
+from snapkit.jupyter.charts import INK
 
 TIMES = pd.DatetimeIndex(["2026-11-23T22:00:00Z", "2026-11-23T22:05:00Z", pd.NaT])
 EVENTS = pd.DataFrame(
@@ -44,6 +45,13 @@ def test_a_picture_is_svg_that_loads_nothing(chart: Chart) -> None:
 
 def test_a_picture_has_the_same_bytes_each_time(chart: Chart) -> None:
     assert chart._repr_svg_() == chart._repr_svg_()
+
+
+def test_a_picture_brings_the_ground_that_its_ink_reads_on(chart: Chart) -> None:
+    text = chart._repr_svg_()
+    assert re.search(r'<g id="patch_1">\s*<path d="[^"]+" style="fill: #ffffff"/>', text)  # all of it
+    assert INK in text
+    assert int(INK[1:3], 16) <= 0x76  # as a grey: at 4.5 to 1 on white
 
 
 def test_what_a_picture_shows_is_in_its_words() -> None:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from snapkit.format.archive import Member
 from snapkit.page import plain
 from snapkit.state.findings.report import (
+    AND_SO_ON,
     LEVELS,
     SEVERITIES,
     Finding,
@@ -138,7 +139,7 @@ def test_a_document_has_one_shape_for_one_and_for_many() -> None:
 def test_text_is_a_verdict_and_a_line_for_each_finding() -> None:
     assert REPORT.to_text().splitlines() == [
         "backups/monday.snap: not ok; 2 errors, 1 warning, 1 note",
-        "snapshot: 2-96-1795471716265, written by Nomad >1.10.5",
+        "snapshot: 2-96-1795471716265, written by a Nomad newer than 1.10.5",
         "checked: archive, framing, records, references; for a restore into 1.6.2",
         "error: archive.hash: state.bin: hash check failed; fetch the file again",
         "error: archive.hash: meta.json: hash check failed; fetch the file again",
@@ -146,6 +147,29 @@ def test_text_is_a_verdict_and_a_line_for_each_finding() -> None:
         "note: state.deletion: table acl_tokens: the last write was at 9",
     ]
     assert CLEAN.to_text() == "clean.snap: ok; nothing found\nchecked: archive, framing, records, references\n"
+
+
+def test_many_of_a_kind_are_told_once() -> None:
+    many = [Finding("refs.eval-job", "warning", f"table evals, e{n}", "its job is gone", "nothing") for n in range(11)]
+    other = Finding("refs.eval-job", "warning", "here", "its job is gone", "something else")
+    found = Report("a.snap", (*many, other, *REPORT.found[:2]))
+    assert found.to_text(most=3, hint="--all lists all").splitlines()[2:] == [
+        "warning: refs.eval-job: found 11 times; nothing",
+        "    table evals, e0: its job is gone",
+        "    table evals, e1: its job is gone",
+        "    table evals, e2: its job is gone",
+        "    and more (--all lists all)",
+        "warning: refs.eval-job: here: its job is gone; something else",
+        *map(str, REPORT.found[:2]),
+    ]
+    assert len(found.to_text().splitlines()) == 2 + 14
+    more = Finding("refs.eval-job", "warning", AND_SO_ON, "found 5,000 times; the first 11 are listed", "nothing")
+    told = Report("a.snap", (*many, more)).to_text(most=1).splitlines()[2:]
+    assert told == [
+        "warning: refs.eval-job: found 5,000 times; nothing",
+        "    table evals, e0: its job is gone",
+        "    and more",
+    ]
 
 
 def test_a_line_has_the_first_error() -> None:
@@ -293,21 +317,37 @@ def test_a_page_has_all_and_needs_nothing() -> None:
     assert not re.search(r"https?:|url\(|@import", text)
 
 
-def contrast(colour: str, ground: tuple[float, float, float]) -> float:
-    def light(rgb: tuple[float, float, float]) -> float:
+Colour = tuple[float, float, float]
+
+#: What is behind a text, and the colour of the text around it: in pages, and in JupyterLab's themes.
+PLACES: dict[str, tuple[Colour, Colour]] = {
+    "white": ((1.0, 1.0, 1.0), (0.0, 0.0, 0.0)),
+    "black": ((0.07, 0.07, 0.07), (1.0, 1.0, 1.0)),
+    "a row in light": ((0.96, 0.96, 0.96), (0.13, 0.13, 0.13)),
+    "a row in dark": ((0.13, 0.13, 0.13), (0.87, 0.87, 0.87)),
+}
+
+
+def contrast(colour: Colour, ground: Colour) -> float:
+    def light(rgb: Colour) -> float:
         linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in rgb]
         return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
-    red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
-    bright, dark = sorted([light((red, green, blue)), light(ground)], reverse=True)
+    bright, dark = sorted([light(colour), light(ground)], reverse=True)
     return (bright + 0.05) / (dark + 0.05)
 
 
-@pytest.mark.parametrize("ground", [(1.0, 1.0, 1.0), (0.07, 0.07, 0.07)], ids=["light", "dark"])
-def test_its_colours_read_in_light_and_dark(ground: tuple[float, float, float]) -> None:
-    colours = set(re.findall(r'[";]color:(#[0-9a-f]{6})', REPORT.to_html()))
+@pytest.mark.parametrize("place", PLACES)
+def test_its_colours_read_in_light_and_dark(place: str) -> None:
+    ground, around = PLACES[place]
+    colours = set(re.findall(r'[";]color:color-mix\(in srgb,#([0-9a-f]{6}) (\d\d)%,currentColor\)', REPORT.to_html()))
     assert len(colours) == 3
-    assert [colour for colour in colours if contrast(colour, ground) < 4] == []
+    for colour, share in colours:
+        own = [int(colour[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+        red, green, blue = (
+            mine * int(share) / 100 + other * (1 - int(share) / 100) for mine, other in zip(own, around, strict=True)
+        )
+        assert contrast((red, green, blue), ground) >= 4.5, colour
 
 
 def test_a_cell_shows_some_and_says_how_many_are_left() -> None:

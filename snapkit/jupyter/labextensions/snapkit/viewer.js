@@ -23,8 +23,13 @@
     .snapkit-Viewer h3 { font-size: var(--jp-content-font-size2); margin: 1.2em 0 0.4em; }
     .snapkit-Viewer pre { font-family: var(--jp-code-font-family); font-size: var(--jp-code-font-size);
       white-space: pre-wrap; }
+    .snapkit-Viewer table { margin: 0.5em 0 1.2em; }
     .snapkit-Viewer button { margin-right: 8px; }
     .snapkit-Viewer progress { width: 20em; max-width: 100%; accent-color: var(--jp-brand-color1); }
+    .snapkit-red { color: color-mix(in srgb, #e5484d 65%, currentColor); } /* as snapkit/page.py has them */
+    .snapkit-amber { color: color-mix(in srgb, #b26a00 65%, currentColor); }
+    .snapkit-blue { color: color-mix(in srgb, #3f7fd0 65%, currentColor); }
+    .snapkit-green { color: color-mix(in srgb, #2f8f4e 65%, currentColor); }
     .snapkit-alert { border-left: 4px solid var(--jp-error-color1); padding-left: 8px; }`;
 
   let scope; // name of a module -> version -> how to get it
@@ -118,23 +123,31 @@
         this._page.replaceChildren(summary);
         if (await this._fill(summary, "summary", "Reading", signal)) {
           summary.querySelector("p").after(...this._actions(signal)); // below the verdict
+        } else if (!signal.aborted) {
+          const again = button("Read again", "jp-mod-accept", () => this.load());
+          summary.append(again);
+          if (this.node.contains(document.activeElement)) again.focus();
         }
       }
 
-      /** Put into an element what the server answers, or why there is no answer. Was there one? */
+      /** Put into an element what the server answers, or why there is no answer. Was there one? It can be stopped. */
       async _fill(element, what, doing, signal) {
         const [words, far, progress] = ["p", "p", "progress"].map((tag) => document.createElement(tag));
         words.textContent = `${doing} …`;
         words.setAttribute("role", "status"); // said once; how far it is, is in the progress
         progress.setAttribute("aria-label", doing);
         element.setAttribute("aria-busy", "true");
-        element.replaceChildren(words, progress, far);
+        const own = new AbortController(); // the server stops when nobody waits
+        signal.addEventListener("abort", () => own.abort());
+        const stop = button("Stop", "jp-mod-reject", () => own.abort());
+        element.replaceChildren(words, progress, far, stop);
         try {
-          const html = await ask(what, this._context.localPath, signal, ({ done, total }) => {
+          const html = await ask(what, this._context.localPath, own.signal, ({ done, total }) => {
             far.textContent = `${megabytes(done)} of ${megabytes(total)}`;
             progress.max = Math.max(total, 1);
             progress.value = done;
           });
+          if (document.activeElement === stop) this.node.focus(); // not to lose one's place
           element.innerHTML = sanitizer.sanitize(html);
           for (const time of element.querySelectorAll("time")) {
             const moment = new Date(time.textContent.replace(/ UTC$/, "Z").replace(" ", "T"));
@@ -142,7 +155,12 @@
           }
           return true;
         } catch (error) {
-          if (!signal.aborted) element.replaceChildren(alert(error.message));
+          if (signal.aborted) return false;
+          if (own.signal.aborted) {
+            words.textContent = `Stopped: ${doing.toLowerCase()} was not finished.`;
+            if (document.activeElement === stop) this.node.focus();
+            element.replaceChildren(words, far);
+          } else element.replaceChildren(alert(error.message));
           return false;
         } finally {
           element.removeAttribute("aria-busy");
