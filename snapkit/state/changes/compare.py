@@ -17,15 +17,16 @@ from typing import Any, Literal, TypeAlias
 
 import pandas as pd
 
-from snapkit.errors import NotInSnapshotError, RecordError
+from snapkit.errors import NotInSnapshotError, RecordError, SnapshotError
 from snapkit.format.archive import Progress, Source
 from snapkit.format.schema import TYPES, RecordType, Type, fields, table_type
-from snapkit.format.values import GoTime, Mask, to_json, unpack
+from snapkit.format.values import GoTime, Mask, text, to_json, unpack
 from snapkit.page import AMBER, BLUE, GREEN, RED, brief, escaped, label, page, plain, table
 from snapkit.progress import long_work
 from snapkit.state.changes.fielddiff import FieldChange, differences
 from snapkit.state.findings.report import Finding, findings_frame
 from snapkit.state.snapshot import Meta, Snapshot, open_snapshot
+from snapkit.state.snapshot.keyring import Keyring
 from snapkit.state.snapshot.secrets import masker
 
 ObjectChange: TypeAlias = Literal["added", "removed", "changed"]
@@ -58,7 +59,11 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     "scaling_policies": ("Type",),
 }
 #: Tables that only people write to: if one of their records was written and is as it was, somebody put it back.
-_WRITTEN = ("acl_policies", "acl_roles", "acl_auth_methods", "acl_binding_rules", "namespaces", "node_pools")
+_WRITTEN = (
+    "acl_policies", "acl_tokens", "acl_roles", "acl_auth_methods", "acl_binding_rules", "namespaces", "node_pools",
+)  # fmt: skip
+#: Tables whose keys are names that people give: one of them may go and come again.
+_NAMED = ("jobs", "acl_policies", "acl_auth_methods", "csi_volumes", "variables", "namespaces", "node_pools")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +134,7 @@ def compare(
         b: The later.
         tables: Compare these alone.
         noise: Show also what nobody did: indexes and times alone, heartbeats, the Index table, the copies of their job
-            that allocations carry.
+            that allocations carry, variables that hold the same and were sealed anew by another root key.
         reveal: Show secrets.
         key: Of the fingerprints that stand for secrets. By default that of a snapshot that is open already.
         progress: Called with the bytes read so far and in all, of what is opened here, then of the two states.
@@ -174,6 +179,7 @@ def _compare_table(name: str, a: Snapshot, b: Snapshot) -> Iterator[Changed]:
     assert kind is not None
     old, new = a.records(name), b.records(name)
     struct = Type("struct", struct=kind.struct)
+    seals = _Seals(a, b)
     for key, packed in old.items():
         before, other = bytes(packed), new.get(key)
         if other is None:
@@ -187,7 +193,10 @@ def _compare_table(name: str, a: Snapshot, b: Snapshot) -> Iterator[Changed]:
             except RecordError as error:
                 raise error.at(f"table {name}, {_name_of(key)}") from error
             if found:
-                yield Changed(kind, key, "changed", before, after, found, tuple(noise_of(name, found)))
+                noise = tuple(noise_of(name, found))
+                if name == "variables" and any(change.path == "KeyID" for change in found):
+                    noise = tuple(seals.noise(key, before, after, found, noise))
+                yield Changed(kind, key, "changed", before, after, found, noise)
     for key, packed in new.items():
         if key not in old:
             yield Changed(kind, key, "added", None, bytes(packed))
@@ -234,6 +243,39 @@ def noise_of(name: str, found: Sequence[FieldChange]) -> Iterator[str]:
             yield ""
 
 
+class _Seals:
+    """Variables that a server sealed anew after a root key was rotated, told apart from those that somebody wrote.
+
+    What they hold is compared and not shown. Where a key is missing (up to 1.8 it is in no archive) nothing is known.
+    """
+
+    def __init__(self, a: Snapshot, b: Snapshot) -> None:
+        self._sides = a, b
+
+    @cached_property
+    def _rings(self) -> list[Keyring]:
+        return [Keyring(side.table) for side in self._sides]
+
+    def noise(
+        self, key: tuple[Any, ...], before: bytes, after: bytes, found: Sequence[FieldChange], noise: Sequence[str]
+    ) -> Iterator[str]:
+        same = self._same(key, before, after)
+        for change, reason in zip(found, noise, strict=True):
+            yield "resealed" if same and change.path in ("Data", "KeyID") else reason
+
+    def _same(self, key: tuple[Any, ...], *sides: bytes) -> bool:
+        namespace, path = map(str, key)
+        try:
+            items = []
+            for ring, packed in zip(self._rings, sides, strict=True):
+                record = unpack(packed)
+                key_id, data = (record[name] for name in (b"KeyID", b"Data"))
+                items.append(ring.open_variable(namespace, path, str(text(key_id)), data))
+        except (KeyError, TypeError, SnapshotError):
+            return False
+        return items[0] == items[1]
+
+
 def _value(packed: bytes | None) -> Any:
     return None if packed is None else unpack(packed)
 
@@ -259,13 +301,16 @@ def _notes(a: Snapshot, b: Snapshot, objects: Sequence[Changed]) -> Iterator[Fin
         yield Finding("compare.order", "note", "", what, "what is added here was removed then: give the earlier first")
     else:
         yield from _restored(old, new, objects)
-        yield from _rewritten(objects)
+        yield from _rewritten(old, objects)
+        yield from _made_anew(old, objects)
 
 
-def _rewritten(objects: Iterable[Changed]) -> Iterator[Finding]:
+def _rewritten(old: Meta, objects: Iterable[Changed]) -> Iterator[Finding]:
     for item in objects:
         if item.kind.table in _WRITTEN and item.change == "changed" and item.is_noise:
             was, now = (_index(record) for record in (item.before, item.after))
+            if _is_put_back(was, now, old.index):
+                continue  # by a restore, which is told of by itself
             what = f"it was written since (ModifyIndex {was} became {now}) and is as it was"
             place = f"table {item.kind.table}, {_name_of(item.key)}"
             yield Finding("compare.rewritten", "note", place, what, "somebody may have put it back")
@@ -281,22 +326,45 @@ def _restored(old: Meta, new: Meta, objects: Sequence[Changed]) -> Iterator[Find
     back = [
         (item, was, now)
         for item in objects
-        if item.before is not None
-        and item.after is not None
+        if item.after is not None
         and item.kind.table not in _BOOKKEEPING
-        and (now := _index(item.after)) < (was := _index(item.before))
+        and (now := _index(item.after)) != (was := _index(item.before))
+        and _is_put_back(was, now, old.index)
     ]
     if back:
         newest = max(now for _, _, now in back)
-        what = f"{len(back):,} objects went back to what they were at or before index {newest}"
-        some = ", ".join(f"{item.kind.table} {_name_of(item.key)} ({was} to {now})" for item, was, now in back[:5])
+        went = all(was > now for _, was, now in back)
+        what = (
+            f"{len(back):,} objects {'went back to what' if went else 'are what'} they were at or before index {newest}"
+        )
+        if not went:
+            what += f", and the first, of index {old.index}, has them otherwise"
+        some = ", ".join(
+            f"{item.kind.table} {_name_of(item.key)} ({was or 'none'} to {now})" for item, was, now in back[:5]
+        )
         more = f" and {len(back) - 5:,} more" if len(back) > 5 else ""
         yield Finding("compare.restored", "warning", f"{some}{more}", what, advice)
 
 
-def _index(packed: bytes | None) -> int:
+def _is_put_back(was: int, now: int, taken: int | None) -> bool:
+    """Is an object as it was written at an index before the first snapshot was taken, which has another state of it?"""
+    return now < was or (taken is not None and 0 < now <= taken)
+
+
+def _made_anew(old: Meta, objects: Iterable[Changed]) -> Iterator[Finding]:
+    """What bears a name that was there before, and is another: it was deleted and made in between."""
+    for item in objects:
+        if item.kind.table in _NAMED and item.change == "changed":
+            was, now = (_index(record, b"CreateIndex") for record in (item.before, item.after))
+            if now > max(was, old.index or 0):
+                what = f"it was deleted and made anew in between (CreateIndex {was} became {now})"
+                place = f"table {item.kind.table}, {_name_of(item.key)}"
+                yield Finding("compare.made-anew", "note", place, what, "the timeline dates both")
+
+
+def _index(packed: bytes | None, name: bytes = b"ModifyIndex") -> int:
     record = _value(packed)
-    index = record.get(b"ModifyIndex") if isinstance(record, dict) else None
+    index = record.get(name) if isinstance(record, dict) else None
     return index if isinstance(index, int) and 0 <= index < 2**64 else 0
 
 

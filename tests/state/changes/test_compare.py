@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 import snapkit
 from snapkit.errors import ArchiveError, NotInSnapshotError
@@ -17,6 +18,7 @@ from snapkit.format import archive
 from snapkit.format.schema import BY_TABLE
 from snapkit.state.changes.compare import Changes, compare
 from snapkit.state.output.edit import edited
+from snapkit.state.snapshot.keyring import Keyring
 
 from ... import forge
 from ...conftest import oracle, path_of
@@ -234,6 +236,38 @@ def test_a_copy_of_a_job_in_an_allocation_is_noise_only_where_the_job_moved_on()
     assert changes.fields["Path"].to_list() == ["Job.Priority"]
 
 
+@pytest.mark.parametrize("meddled", [False, True])
+def test_a_variable_that_was_sealed_anew_by_another_key_is_noise_if_it_holds_the_same(meddled: bool) -> None:
+    """A rotation of the root key writes every variable: what somebody changed must not drown in it."""
+    with snapkit.open(day("friday")) as friday:
+        ring = Keyring(friday.table)
+
+        new = b"5b755596-0c0e-1195-7399-d0d4fc9da575"
+
+        def renamed(record: dict[bytes, Any]) -> bool:
+            record[b"KeyID"] = new
+            for name in b"WrappedDataEncryptionKey", b"WrappedRSAKey":
+                record[b"WrappedKeys"][0][name][b"KeyInfo"][b"KeyId"] = new
+            return True
+
+        def sealed(record: dict[bytes, Any]) -> bool:
+            name = (record[b"Namespace"].decode(), record[b"Path"].decode())
+            old = record[b"KeyID"].decode()
+            items = ring.open_variable(*name, old, record[b"Data"])
+            if meddled and name == ("shop", "nomad/jobs/web"):
+                items["db_password"] = "another"
+            record[b"KeyID"] = new
+            record[b"Data"] = bytes(12) + AESGCM(ring.key(old)).encrypt(bytes(12), json.dumps(items).encode(), new)
+            record[b"ModifyIndex"] = 970
+            return True
+
+        state = b"".join(edited(friday, {"root_keys": renamed, "variables": sealed}))
+        changes = compare(friday, packed(friday, state, Index=980))
+    assert of(changes, "variables") == ([("shop/nomad/jobs/web", "changed", "")] if meddled else [])
+    noise = changes.get("variables", "shop", "nomad/jobs/web").set_index("Path")["Noise"]
+    assert noise["KeyID"] == noise["Data"] == ("" if meddled else "resealed")
+
+
 def packed(snapshot: snapkit.Snapshot, state: bytes, **meta: Any) -> bytes:
     """An archive of a changed state."""
     file = io.BytesIO()
@@ -268,6 +302,51 @@ def test_a_restore_between_the_two_is_pointed_out() -> None:
         rebuilt = packed(tuesday, state, ID=f"1-20-{milliseconds}", Index=20, Term=1)
     checks = [f.message for f in compare(day("thursday"), rebuilt).found if f.check == "compare.went-back"]
     assert checks == ["Raft's index went back from 158 to 20", "Raft's term went back from 2 to 1"]
+
+
+@pytest.mark.parametrize("table", ["jobs", "acl_policies"])
+def test_what_was_deleted_and_made_anew_under_its_name_is_pointed_out(table: str) -> None:
+    """As a job that is purged and run again: it looks like one that changed, and is another."""
+    with snapkit.open(day("friday")) as friday:
+        name = next(iter(friday.records(table)))
+
+        def anew(record: dict[bytes, Any]) -> bool:
+            if record[{"jobs": b"ID", "acl_policies": b"Name"}[table]].decode() != name[-1]:
+                return False
+            record[b"CreateIndex"] = record[b"ModifyIndex"] = 970
+            return True
+
+        state = b"".join(edited(friday, {table: anew}))
+        (found,) = [f for f in compare(friday, packed(friday, state, Index=980)).found if f.check.endswith("made-anew")]
+    assert (found.severity, found.place) == ("note", f"table {table}, {'/'.join(name)}")
+    assert "became 970" in found.message
+
+
+def test_a_token_that_was_widened_and_put_back_is_pointed_out() -> None:
+    with snapkit.open(day("friday")) as friday:
+
+        def written(record: dict[bytes, Any]) -> bool:
+            record[b"ModifyIndex"] = 970
+            return record[b"Name"] == b"intern"
+
+        state = b"".join(edited(friday, {"acl_tokens": written}))
+        changes = compare(friday, packed(friday, state, Index=980))
+    assert [f.check for f in changes.found] == ["compare.rewritten"]
+    assert changes.objects.empty
+
+
+def test_what_a_restore_put_back_is_not_said_to_have_been_written() -> None:
+    """Nobody wrote it: it has an index of before, and so it is with what a rollback brings back."""
+    with snapkit.open(day("monday")) as monday, snapkit.open(day("thursday")) as thursday:
+        state = b"".join(bytes(chunk) for chunk in monday.chunks())
+        restored = packed(monday, state, ID="2-230-1795479999000", Index=230)
+        state = b"".join(bytes(chunk) for chunk in thursday.chunks())
+        rolled_back = packed(thursday, state, ID="2-240-1795479999100", Index=240)
+        back, forth = compare(thursday, restored), compare(restored, rolled_back)
+    assert [f.check for f in back.found] == ["compare.restored"]
+    (found,) = forth.found
+    assert (found.check, found.severity) == ("compare.restored", "warning")
+    assert "at or before index 158, and the first, of index 230, has them otherwise" in found.message
 
 
 def test_what_was_salvaged_is_pointed_out() -> None:
