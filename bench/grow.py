@@ -9,12 +9,15 @@ large archive compresses about as the real one does, and inflating it costs what
 from __future__ import annotations
 
 import argparse
+import base64
 import hashlib
 import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
+
+import cramjam
 
 import snapkit
 from snapkit.format import archive
@@ -60,10 +63,9 @@ class Copier:
             noise = self._noise(number, found, len(found))
             match match.lastgroup:
                 case "uuid":
-                    digits = noise[:16].hex().encode()
-                    return b"-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:32]))
+                    return self._uuid(number, found)
                 case "signed":
-                    return found[:4] + noise[4:].translate(ALPHABET)
+                    return self._signed(number, found)
                 case "name":
                     name = self._names[found]
                     job = re.match(rb"[\w-]+", name)
@@ -84,10 +86,29 @@ class Copier:
     def _fresh(self, record: Any, number: int, field: bytes) -> Any:
         if isinstance(record, dict):
             if isinstance(record.get(field), bytes):
-                record[field] = self._noise(number, record[field], len(record[field]))
+                record[field] = self._filled(number, record[field], field)
             elif isinstance(record.get(b"Job"), dict):
                 self._fresh(record[b"Job"], number, field)
         return record
+
+    def _uuid(self, number: int, uuid: bytes) -> bytes:
+        digits = self._noise(number, uuid, 16).hex().encode()
+        return b"-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:32]))
+
+    def _signed(self, number: int, token: bytes) -> bytes:
+        """A token of as many bytes: its claims name the ids of the copy, and its signature is another."""
+        header, claims, signature = token.split(b".")
+        told = base64.urlsafe_b64decode(claims + b"=" * (-len(claims) % 4))
+        told = re.sub(UUID, lambda match: self._uuid(number, match[0]), told)
+        noise = self._noise(number, token, len(signature)).translate(ALPHABET)
+        return b".".join((header, base64.urlsafe_b64encode(told).rstrip(b"="), noise))
+
+    def _filled(self, number: int, content: bytes, field: bytes) -> bytes:
+        """A ciphertext of as many bytes; a payload of as many, compressed as Nomad does."""
+        if field == b"Payload" and content:
+            plain = bytes(cramjam.snappy.decompress_raw(content))
+            return bytes(cramjam.snappy.compress_raw(self._noise(number, content, len(plain))))
+        return self._noise(number, content, len(content))
 
     def _noise(self, number: int, what: bytes, length: int) -> bytes:
         return hashlib.shake_128(self._seed + number.to_bytes(8, "big") + what).digest(length)
