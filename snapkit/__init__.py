@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from snapkit.fleet.catalog import Catalog
     from snapkit.format.archive import Limits
     from snapkit.jupyter.browse import browse
-    from snapkit.state.changes.compare import Changes, compare
+    from snapkit.state.changes.changes import Changes
+    from snapkit.state.changes.compare import compare
     from snapkit.state.changes.timeline import timeline
     from snapkit.state.output.handout import handout
     from snapkit.state.snapshot import Snapshot
@@ -42,7 +43,7 @@ __all__ = [
 # Looked up when first used, so that the command does not wait for pandas where it needs none.
 _LAZY = {
     "Catalog": ("snapkit.fleet.catalog", "Catalog"),
-    "Changes": ("snapkit.state.changes.compare", "Changes"),
+    "Changes": ("snapkit.state.changes.changes", "Changes"),
     "Client": ("snapkit.cluster.client", "Client"),
     "Limits": ("snapkit.format.archive", "Limits"),
     "Snapshot": ("snapkit.state.snapshot", "Snapshot"),

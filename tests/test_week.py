@@ -11,7 +11,8 @@ import pytest
 
 import snapkit
 from snapkit.state.access.who import rights_changes, who_could
-from snapkit.state.changes.compare import Changes, compare
+from snapkit.state.changes.changes import Changes
+from snapkit.state.changes.compare import compare
 
 from .conftest import path_of
 

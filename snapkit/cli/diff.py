@@ -14,7 +14,7 @@ from snapkit.cli.output import json_text, one_line, print_text, show_frame
 from snapkit.errors import SnapshotError
 
 if TYPE_CHECKING:
-    from snapkit.state.changes.compare import Changes
+    from snapkit.state.changes.changes import Changes
     from snapkit.state.snapshot import Snapshot
 
 

@@ -16,7 +16,8 @@ from snapkit.cluster.preflight import CHECKS, DECIDED, declare
 from snapkit.errors import SnapshotError
 from snapkit.format.age import Identity
 from snapkit.format.archive import Source
-from snapkit.state.changes.compare import Changes, compare
+from snapkit.state.changes.changes import Changes
+from snapkit.state.changes.compare import compare
 from snapkit.state.findings.report import SEVERITIES, Finding, Report, Severity
 from snapkit.state.snapshot import Snapshot, open_snapshot
 

@@ -42,7 +42,7 @@ from snapkit.files import atomic
 from snapkit.format.age import Identity
 from snapkit.format.archive import Member, Progress, Source
 from snapkit.page import AMBER, GREEN, RED, escaped, label, page, plain, table
-from snapkit.state.changes.compare import Changes
+from snapkit.state.changes.changes import Changes
 from snapkit.state.findings.chain import canonical, digest
 from snapkit.state.findings.report import Finding, Report
 from snapkit.state.snapshot import Snapshot, open_snapshot

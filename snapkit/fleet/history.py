@@ -22,7 +22,8 @@ from snapkit.fleet.dataset import OTHER, Archive, Dataset, in_order, require_tab
 from snapkit.format.schema import TYPES, RecordType, Type, fields
 from snapkit.format.values import GoTime, pack, unpack
 from snapkit.page import AMBER, BLUE, GREEN, RED, escaped, label, plain, table
-from snapkit.state.changes.compare import noise_of, text_diff
+from snapkit.state.changes.changes import text_diff
+from snapkit.state.changes.compare import noise_of
 from snapkit.state.changes.fielddiff import FieldChange, differences
 from snapkit.state.snapshot.tables import TEXT
 

@@ -32,7 +32,7 @@ def browse(x: Any, *, reveal: bool = False) -> SnapshotBrowser | Browser:
 
     from snapkit.cluster.client import Client
     from snapkit.cluster.restore import Plan
-    from snapkit.state.changes.compare import Changes
+    from snapkit.state.changes.changes import Changes
     from snapkit.state.findings.report import Report
     from snapkit.state.snapshot import Snapshot, open_snapshot
 

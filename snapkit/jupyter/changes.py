@@ -12,7 +12,7 @@ from snapkit.jupyter.grid import Grid
 from snapkit.page import AMBER, BLUE, GREEN, RED, brief, escaped, label, plain, table
 
 if TYPE_CHECKING:
-    from snapkit.state.changes.compare import Changes
+    from snapkit.state.changes.changes import Changes
 
 #: A change is told by its sign and its word; the colour comes on top.
 SIGNS = {"added": "+", "removed": "\N{MINUS SIGN}", "changed": "~", "moved": "~"}

@@ -11,7 +11,7 @@ import pytest
 
 import snapkit
 from snapkit.jupyter.changes import ChangesBrowser, detail
-from snapkit.state.changes.compare import Changes
+from snapkit.state.changes.changes import Changes
 
 from .. import forge
 from ..conftest import ORACLES, path_of

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 import snapkit
 from snapkit.errors import SnapshotError
 from snapkit.state.access.who import rights, rights_changes, subjects, who_could
+from snapkit.state.changes.changes import Changes
 from snapkit.state.changes.clock import Clock
-from snapkit.state.changes.compare import Changes, compare
+from snapkit.state.changes.compare import compare
 from snapkit.state.redact.leaks import leaks
 from snapkit.state.sizes import By, duplication, growth, sizes
 from snapkit.state.sizes.garbage import collectable
-from snapkit.state.snapshot.keyring import report
 from tests import forge
 
 from .test_hostile import SMALL, odd_records, real_state, says_what_and_where
@@ -36,7 +36,7 @@ def looks(snap: snapkit.Snapshot, other: snapkit.Snapshot) -> Iterator[Callable[
     yield lambda: who_could(snap, "submit-job").to_string()
     yield lambda: duplication(snap).to_string()
     yield lambda: collectable(snap).to_string()
-    yield lambda: report(snap).to_string()
+    yield lambda: snap.keyring().to_string()
     yield lambda: leaks(snap).to_string()
     yield lambda: growth(other, snap).to_string()
     yield lambda: snap.search("a.c", regex=True).to_string()

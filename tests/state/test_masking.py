@@ -22,7 +22,6 @@ from snapkit.state.access import who
 from snapkit.state.output.export import export
 from snapkit.state.redact.whole import redact
 from snapkit.state.sizes import garbage
-from snapkit.state.snapshot import keyring
 from tests import forge
 
 from ..cli import run
@@ -84,7 +83,7 @@ def snapshot_says(snap: snapkit.Snapshot) -> Iterator[tuple[str, str]]:
     yield "subjects", who.subjects(snap).to_csv()
     yield "rights", who.rights(snap).to_csv()
     yield "garbage", garbage.collectable(snap).to_csv()
-    yield "keyring", keyring.report(snap).to_csv()
+    yield "keyring", snap.keyring().to_csv()
 
 
 def files_say(folder: Path) -> str:

@@ -16,7 +16,8 @@ import snapkit
 from snapkit.errors import ArchiveError, NotInSnapshotError
 from snapkit.format import archive
 from snapkit.format.schema import BY_TABLE
-from snapkit.state.changes.compare import Changes, compare
+from snapkit.state.changes.changes import Changes
+from snapkit.state.changes.compare import compare
 from snapkit.state.output.edit import edited
 from snapkit.state.snapshot.keyring import Keyring
 
@@ -440,7 +441,7 @@ def test_frames_have_their_types() -> None:
 
 
 def test_the_long_ones_are_cut_in_a_notebook_and_whole_on_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("snapkit.state.changes.compare.SHOWN", 3)
+    monkeypatch.setattr("snapkit.state.changes.changes.SHOWN", 3)
     changes = compare(day("monday"), day("tuesday"))
     assert "45 more: objects and fields list all" in changes._repr_html_()
     assert "more: objects" not in changes.to_html()
