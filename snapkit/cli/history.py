@@ -208,7 +208,7 @@ def sql(
 
     As in: snapkit fleet sql 'backups/*.snap' "SELECT Created, count(*) FROM allocs GROUP BY 1"
     """
-    from snapkit.fleet.dataset import tables_in
+    from snapkit.fleet.views import tables_in
 
     catalog = _extracted([source], store, workers, dask, identity, tables_in(query))
     show_frame(catalog.sql(query), json_, limit)

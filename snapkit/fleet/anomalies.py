@@ -11,7 +11,6 @@ from statistics import median
 from typing import Any, NamedTuple
 
 import pandas as pd
-import pyarrow.compute as pc
 
 from snapkit.fleet.dataset import Archive, Dataset, in_order
 from snapkit.format.schema import BY_TABLE, fields
@@ -129,16 +128,19 @@ def _deletions(dataset: Dataset, series: Sequence[Archive]) -> Iterator[Anomaly]
         kind = BY_TABLE[table]
         there = [archive for archive in series if dataset.has(archive, table)]
         wanted = [n for n in ("Name", "Type", "ExpirationTime") if n in fields(kind.struct) and n not in kind.key]
+        spans = dataset.spans(table, there)
         records = dataset.records(table).to_table(columns=["record_id", *kind.key, *wanted]).to_pylist()
         by_id = {row["record_id"]: row for row in records}
-        holds: dict[str, dict[tuple[Any, ...], dict[str, Any]]] = {archive.name: {} for archive in there}
-        members = dataset.members(there).to_table(columns=["snapshot", "record_id"], filter=pc.field("table") == table)
-        for snapshot, number in zip(members["snapshot"].to_pylist(), members["record_id"].to_pylist(), strict=True):
-            row = by_id[number]
-            holds[snapshot][tuple(row[name] for name in kind.key)] = row
-        for before, after in pairwise(there):
-            for key, row in holds[before.name].items():
-                if key not in holds[after.name] and not _expired(row, after):
+        key_of = {number: tuple(row[name] for name in kind.key) for number, row in by_id.items()}
+        held: dict[tuple[Any, ...], list[tuple[int, int, int]]] = {}
+        for number, first, last in zip(spans.record.tolist(), spans.first.tolist(), spans.last.tolist(), strict=True):
+            held.setdefault(key_of[number], []).append((first, last, number))
+        for key, periods in held.items():
+            for _, end, number in periods:
+                if end + 1 == len(there) or any(first <= end + 1 <= last for first, last, _ in periods):
+                    continue
+                row, before, after = by_id[number], there[end], there[end + 1]
+                if not _expired(row, after):
                     called = f" {row['Name']!r}" if row.get("Name") else ""
                     of_type = f" ({row['Type']})" if row.get("Type") else ""
                     what = f"{kind.name} {'/'.join(map(str, key))}{called}{of_type} was deleted"

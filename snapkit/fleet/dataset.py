@@ -1,11 +1,17 @@
 """The records of many archives as Parquet files, each distinct record once: for SQL, for pandas, for a history.
 
 Consecutive snapshots share most of their records. A record is known again by a keyed hash of its bytes in state.bin, so
-what did not change costs some bits a snapshot. A folder of a store:
+what did not change costs nothing but its place. A folder of a store:
 
-    snapshots.json                                          what counts: replaced whole, after the files that it names
-    members/cluster=<ClusterID>/snapshot=<name>/0.parquet   table, record_id: what a snapshot holds
-    records/table=<table>/cluster=<ClusterID>/snapshot=<name>/0.parquet   the records first met in that snapshot
+    snapshots.json                                  what counts: replaced whole, after the files that it names
+    members/cluster=<ClusterID>/<n>.parquet         table, record_id, first, last: in which of the snapshots that
+                                                    snapshots.json has of this file, from place to place, a record is
+    records/table=<table>/cluster=<ClusterID>/<n>.parquet   the distinct records, with the columns of record_schema()
+
+Small files become larger ones by themselves (pieces.py) while archives are extracted. A file never changes: what
+replaces it has a name of its own, counts when snapshots.json says so, and only then does the old one go. What a process
+that was killed left behind counts for nothing, and goes with the next that writes. One process writes at a time; those
+that ask hold a lock that keeps the files there.
 
 The files can be read by whatever reads Parquet. Secrets are masked by the workers that read archives, with the key of
 the catalog: equal ones look equal across archives and runs. Whoever has that key can try guesses against fingerprints,
@@ -20,33 +26,33 @@ import hmac
 import io
 import json
 import os
-import re
-import tempfile
 import time
 import urllib.parse
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from contextlib import closing, contextmanager, suppress
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-import pyarrow.parquet as pq
 
 from snapkit.errors import NotInSnapshotError, SnapshotError, SourceError
 from snapkit.files import atomic
+from snapkit.fleet.pieces import Piece, due, merged, streamed
 from snapkit.fleet.places import Place
 from snapkit.fleet.running import Runner
+from snapkit.fleet.spans import Spans, united
 from snapkit.format.archive import Progress
 from snapkit.format.schema import BY_TABLE, TYPES, RecordType, fields
 from snapkit.format.values import Buffer, Mask
-from snapkit.state.snapshot.tables import SCALARS, TEXT, TIMES, Rows, to_frame
+from snapkit.state.snapshot.tables import SCALARS, TEXT, TIMES, Rows
 
-SCHEMA = "snapkit.dataset/1"
+SCHEMA = "snapkit.dataset/2"
 OTHER = "Other"  # the column of fields that the schema lacks, as JSON
 CHUNK = 8 << 20  # bytes of records that are decoded at once
 HASH = 16  # bytes
@@ -56,12 +62,6 @@ NOISY = ("indexes",)
 #: Not to be had: what it holds has no key, and each snapshot has all of it in one record.
 WITHOUT = ("time_table",)
 DEFAULT = tuple(kind.table for kind in TYPES if kind.table not in {*NOISY, *WITHOUT})
-#: What a view has ahead of Nomad's fields.
-OF_SNAPSHOT = ("Snapshot", "ClusterID", "Created", "Index")
-
-_MEMBERS = pa.schema(
-    [("table", pa.string()), ("record_id", pa.int64()), ("cluster", pa.string()), ("snapshot", pa.string())]
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,21 +233,15 @@ class _Entry:
     Attributes:
         cluster: As a folder's name.
         tables: How many records it has of each that was extracted.
-        parts: How many files of members it has.
-        new: Of each table, which parts have records that were first met here.
     """
 
     cluster: str
     tables: Mapping[str, int]
-    parts: int = 0
-    new: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
     @staticmethod
     def of(found: Mapping[str, Any]) -> _Entry:
         """As snapshots.json has it; raises what damage leads to."""
-        tables = {str(table): int(count) for table, count in found["tables"].items()}
-        new = {str(table): [int(part) for part in parts] for table, parts in found["new"].items()}
-        return _Entry(str(found["cluster"]), tables, int(found["parts"]), new)
+        return _Entry(str(found["cluster"]), {str(table): int(count) for table, count in found["tables"].items()})
 
 
 class Dataset:
@@ -266,16 +260,25 @@ class Dataset:
         self.folder = folder
         self._check = hmac.new(key, b"snapkit.dataset", hashlib.sha256).hexdigest()
         self._entries: dict[str, _Entry] = {}
-        self._next: dict[str, int] = {}
+        self._pieces: list[Piece] = []
+        self._next: dict[str, int] = {}  # the id of the next record of a table
+        self._number = 0  # of the next piece
+        self._loaded: tuple[int, ...] = ()
         self._load()
 
     def _load(self) -> None:
+        """Read snapshots.json, if it is another than the one that was read last."""
         path = self.folder / "snapshots.json"
         advice = "delete the folder to begin anew: archives are read again"
         try:
-            found = json.loads(path.read_text("utf-8"))
+            with path.open("rb") as file:
+                about = os.fstat(file.fileno())
+                loaded = about.st_dev, about.st_ino, about.st_mtime_ns, about.st_size
+                if loaded == self._loaded:
+                    return
+                found = json.loads(file.read())
         except FileNotFoundError:
-            self._entries, self._next = {}, {}
+            self._entries, self._pieces, self._next, self._number, self._loaded = {}, [], {}, 0, ()
             return
         except (OSError, ValueError) as error:
             raise SourceError(f"can't be read ({error})", str(path), advice) from error
@@ -286,18 +289,38 @@ class Dataset:
                 advice = "give the key that it was made with, or delete the folder to begin anew"
                 raise SnapshotError("was made with another key", str(self.folder), advice)
             self._entries = {str(name): _Entry.of(entry) for name, entry in found["snapshots"].items()}
+            self._pieces = [Piece.of(piece) for piece in found["pieces"]]
             self._next = {str(table): int(number) for table, number in found["next"].items()}
+            self._number = int(found["number"])
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise SourceError("is damaged", str(path), advice) from error
+        self._loaded = loaded
 
     def _save(self) -> None:
-        entries = {
-            name: {"cluster": e.cluster, "tables": dict(e.tables), "parts": e.parts, "new": dict(e.new)}
-            for name, e in self._entries.items()
+        value = {
+            "schema": SCHEMA,
+            "key": self._check,
+            "next": self._next,
+            "number": self._number,
+            "snapshots": {name: {"cluster": e.cluster, "tables": dict(e.tables)} for name, e in self._entries.items()},
+            "pieces": [asdict(piece) for piece in self._pieces],
         }
-        value = {"schema": SCHEMA, "key": self._check, "next": self._next, "snapshots": entries}
         with atomic(self.folder / "snapshots.json", overwrite=True) as file:
             file.write(json.dumps(value, separators=(",", ":")).encode())
+        self._loaded = ()
+
+    def _sweep(self) -> None:
+        """Remove the files that count for nothing: replaced ones, and what a process that was killed has left.
+
+        As snapshots.json stands. If somebody asks right now, they stay until the next time.
+        """
+        named = {self.folder / piece.path for piece in self._pieces}
+        with suppress(BlockingIOError), self._locked_by(fcntl.LOCK_EX | fcntl.LOCK_NB, "members"):
+            for place in (self.folder, self.folder / "members", self.folder / "records"):
+                for path in place.glob("*" if place == self.folder else "**/*"):
+                    left = path.suffix == ".parquet" and place != self.folder and path not in named
+                    if left or (path.name.startswith(".snapkit-") and path.suffix == ".tmp"):
+                        path.unlink(missing_ok=True)
 
     def has(self, archive: Archive, table: str) -> bool:
         """Was a table of this archive extracted?"""
@@ -336,8 +359,7 @@ class Dataset:
         ordered = in_order(archives)
         done: dict[str, tuple[str, int | None, str]] = {}
         if self._lacking(ordered, tables):
-            with self._locked():
-                self._load()  # another process may have added to it since
+            with self._writing():  # another process may have added to it since
                 todo = self._lacking(ordered, tables)
                 so_far, total = 0, sum(archive.place.size or 0 for archive in todo)
                 for archive, new, error in self._added(todo, runner, tables):
@@ -357,19 +379,46 @@ class Dataset:
         return [archive for archive in archives if any(not self.has(archive, table) for table in tables)]
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _writing(self) -> Iterator[None]:
+        """Alone, with what is there as of now.
+
+        Raises:
+            SnapshotError: Another process writes to it.
+        """
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            handle = os.open(self.folder, os.O_RDONLY)
+            self._path("members", "")
         except OSError as error:
-            raise SourceError(
-                f"can't be written ({error.strerror})", str(self.folder), "choose another store"
-            ) from error
+            what = f"can't be written ({error.strerror})"
+            raise SourceError(what, str(self.folder), "choose another store") from error
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            yield
+            with self._locked_by(fcntl.LOCK_EX | fcntl.LOCK_NB):
+                self._loaded = ()
+                self._load()
+                self._sweep()
+                yield
         except BlockingIOError as error:
             raise SnapshotError("is written to by another process", str(self.folder), "wait for it to end") from error
+
+    @contextmanager
+    def asked(self) -> Iterator[None]:
+        """As of now, and nothing of it goes while it is asked: what another process merges meanwhile is left there."""
+        with self._locked_by(fcntl.LOCK_SH, "members"):
+            self._load()
+            yield
+
+    @contextmanager
+    def _locked_by(self, how: int, *parts: str) -> Iterator[None]:
+        try:
+            handle = os.open(self.folder.joinpath(*parts), os.O_RDONLY)
+        except FileNotFoundError:  # nothing was ever written
+            yield
+            return
+        except OSError as error:
+            raise SourceError(f"can't be read ({error.strerror})", str(self.folder), "choose another store") from error
+        try:
+            fcntl.flock(handle, how)
+            yield
         finally:
             os.close(handle)
 
@@ -377,17 +426,46 @@ class Dataset:
         self, todo: Sequence[Archive], runner: Runner, tables: Sequence[str]
     ) -> Iterator[tuple[Archive, int | None, str]]:
         saved = time.monotonic()
+        merging = False
         try:
             for cluster in dict.fromkeys(archive.cluster for archive in todo):
                 writer = _Writer(self, cluster)
                 for archive, found in writer.read([a for a in todo if a.cluster == cluster], runner, tables):
                     new = None if found.error else writer.write(archive, found)
+                    merging = self._merge() or merging
                     if time.monotonic() - saved > SAVED_EVERY:
                         self._save()
-                        saved = time.monotonic()
+                        if merging:
+                            self._sweep()
+                        saved, merging = time.monotonic(), False
                     yield archive, new, found.error
         finally:
             self._save()
+            self._sweep()
+
+    def _merge(self) -> bool:
+        """Make many small files one; says if there were any."""
+        some = False
+        while groups := list(due(self.folder, self._pieces)):
+            for group in groups:
+                piece = merged(self.folder, group, self._new_number(), self._stored_schema(group[0].table))
+                gone = set(group)
+                at = self._pieces.index(group[0])
+                self._pieces = [
+                    *self._pieces[:at],
+                    piece,
+                    *(other for other in self._pieces[at:] if other not in gone),
+                ]
+                some = True
+        return some
+
+    def _new_number(self) -> int:
+        self._number += 1
+        return self._number - 1
+
+    def _stored_schema(self, table: str) -> pa.Schema | None:
+        """Of the files of a table's records; None of members."""
+        return record_schema(BY_TABLE[table]).insert(0, pa.field("record_id", pa.int64())) if table else None
 
     def _path(self, *parts: str) -> Path:
         """A file of it, in folders that are there, for their owner alone."""
@@ -399,31 +477,29 @@ class Dataset:
 
     # -- reading it
 
-    def members(self, archives: Iterable[Archive]) -> ds.Dataset:
-        """What snapshots hold: table, record_id, cluster, snapshot (the archive's name)."""
-        paths = []
-        for name in (archive.name for archive in archives):
-            if (entry := self._entries.get(name)) is not None:
-                folder = self.folder / "members" / f"cluster={entry.cluster}" / f"snapshot={name}"
-                paths += [str(folder / f"{part}.parquet") for part in range(entry.parts)]
-        partitioning = ds.partitioning(pa.schema([("cluster", pa.string()), ("snapshot", pa.string())]), flavor="hive")
-        base = str(self.folder / "members")
-        return ds.dataset(paths, schema=_MEMBERS, format="parquet", partitioning=partitioning, partition_base_dir=base)
+    def spans(self, table: str, archives: Sequence[Archive], ids: Sequence[int] | None = None) -> Spans:
+        """Which records of a table (of these ids, or all) each of some archives has, by places in `archives`."""
+        places: dict[str, int] = {}
+        for at, archive in enumerate(archives):
+            places[archive.name] = at
+        found = []
+        for piece in self._pieces:
+            if not piece.table and any(name in places for name in piece.snapshots):
+                spans = piece.spans(self.folder, table)
+                moved = (spans if ids is None else spans.of(ids)).moved([places.get(n, -1) for n in piece.snapshots])
+                found.append(moved)
+        return united(found)
+
+    def files(self, table: str, cluster: str | None = None) -> list[Path]:
+        """The files of the distinct records of a table, in `folder`."""
+        require_table(table)
+        mine = (piece for piece in self._pieces if piece.table == table)
+        return [piece.path for piece in mine if cluster is None or piece.cluster == folder_name(cluster)]
 
     def records(self, table: str, cluster: str | None = None) -> ds.Dataset:
         """The distinct records of a table: record_id, and the columns of `record_schema()`."""
-        schema = record_schema(require_table(table))
-        paths = [
-            str(self._records_file(table, name, entry, part))
-            for name, entry in self._entries.items()
-            if cluster is None or entry.cluster == folder_name(cluster)
-            for part in entry.new.get(table, ())
-        ]
-        return ds.dataset(paths, schema=schema.insert(0, pa.field("record_id", pa.int64())), format="parquet")
-
-    def _records_file(self, table: str, name: str, entry: _Entry, part: int) -> Path:
-        folder = self.folder / "records" / f"table={table}" / f"cluster={entry.cluster}" / f"snapshot={name}"
-        return folder / f"{part}.parquet"
+        paths = [str(self.folder / path) for path in self.files(table, cluster)]
+        return ds.dataset(paths, schema=self._stored_schema(table), format="parquet")
 
     def find(self, table: str, key: Sequence[Any]) -> pa.Table:
         """The records that ever had a key, in the order in which they were first met: as `records()`.
@@ -446,107 +522,25 @@ class Dataset:
                     what = f"takes a number as {name}, not {part!r:.40}"
                     raise NotInSnapshotError(what, f"table {table}") from error
             wanted = wanted & (pc.field(name) == value)
-        return self.records(table).to_table(filter=wanted).sort_by("record_id")
+        found = self.records(table)
+        ids = [n for batch in streamed(found, ["record_id"], wanted) for n in batch["record_id"].to_pylist()]
+        mine = (
+            streamed(found, wanted=pc.field("record_id").isin(ids)) if ids else ()
+        )  # whole, of the pieces that matter
+        return pa.Table.from_batches(mine, found.schema).sort_by("record_id")
 
     def keys(self, table: str) -> list[tuple[Any, ...]]:
         """The keys that any record of a table ever had."""
         names = list(require_table(table).key)
-        found = self.records(table).to_table(columns=names).to_pylist() if names else []
-        return sorted({tuple(row[name] for name in names) for row in found}, key=str)
+        found: set[tuple[Any, ...]] = set()
+        for batch in streamed(self.records(table), names) if names else ():
+            found.update(zip(*(batch[name].to_pylist() for name in names), strict=True))
+        return sorted(found, key=str)
 
-    def presence(self, table: str, ids: Sequence[int], archives: Iterable[Archive]) -> dict[str, int]:
+    def presence(self, table: str, ids: Sequence[int], archives: Sequence[Archive]) -> dict[str, int]:
         """Which of some records of one object each snapshot has, by its name."""
-        wanted = (pc.field("table") == table) & pc.field("record_id").isin(ids)
-        found = self.members(archives).to_table(columns=["snapshot", "record_id"], filter=wanted)
-        return dict(zip(found["snapshot"].to_pylist(), found["record_id"].to_pylist(), strict=True))
-
-    # -- asking it
-
-    def sql(self, query: str, archives: Sequence[Archive]) -> pd.DataFrame:
-        """The answer of DuckDB to one SELECT over views that are named as the tables.
-
-        A view has a row for each record of each snapshot: Snapshot (the archive's source), ClusterID, Created, Index,
-        Nomad's fields, key fields first (nested ones are JSON text: `Job->>'$.Name'`), Other, record_id (equal for
-        equal records) and record_bytes. The view `snapshots` has Snapshot, ClusterID, Created and Index alone. Nothing
-        but these views can be read, and nothing written. DuckDB has times to the microsecond.
-
-        Args:
-            query: One SELECT.
-            archives: Those that it is about.
-
-        Raises:
-            SnapshotError: It is no SELECT, or DuckDB can't answer it.
-        """
-        try:
-            import duckdb
-        except ImportError as error:
-            raise SnapshotError("needs the package duckdb", "sql", "pip install 'snapkit[fleet]'") from error
-        try:
-            query.encode()
-        except UnicodeEncodeError as error:
-            raise SnapshotError("is no text (half a character)", "sql", "give it in UTF-8") from error
-        with tempfile.TemporaryDirectory(prefix="snapkit-") as spill:
-            config: dict[str, Any] = {
-                "autoinstall_known_extensions": False,
-                "autoload_known_extensions": False,
-                "python_enable_replacements": False,  # variables of Python are no tables
-                "temp_directory": spill,
-            }
-            with duckdb.connect(":memory:", config=config) as connection:
-                try:
-                    statements = connection.extract_statements(query)
-                    if [statement.type for statement in statements] != [duckdb.StatementType.SELECT]:
-                        raise SnapshotError("is not one SELECT", "sql", "only reading is possible, one query at a time")
-                    connection.execute("SET TimeZone = 'UTC'")
-                    self._views(connection, tables_in(query), archives)
-                    connection.execute("SET enable_external_access = false")
-                    connection.execute("SET lock_configuration = true")
-                    found = connection.sql(query).to_arrow_table()
-                except duckdb.Error as error:
-                    reason = " ".join(str(error).split())
-                    advice = (
-                        f"the tables are snapshots, {', '.join(DEFAULT[:3])} and so on; DESCRIBE jobs tells columns"
-                    )
-                    raise SnapshotError(f"can't be answered ({reason:.500})", "sql", advice) from error
-                try:
-                    return to_frame(_housed(found))
-                except (pa.ArrowNotImplementedError, OverflowError) as error:
-                    what = f"has an answer that is no column of a frame ({error!s:.200})"
-                    raise SnapshotError(what, "sql", "cast it, such as to VARCHAR") from error
-
-    def _views(self, connection: Any, tables: Sequence[str], archives: Sequence[Archive]) -> None:
-        # Where a table could not be had of an archive, it is left out: not an archive whose table is empty.
-        there = [a for a in archives if a.name in self._entries and all(self.has(a, table) for table in tables)]
-        connection.register("_snapshots", _about(there))
-        names = ", ".join(f'"{name}"' for name in OF_SNAPSHOT)
-        connection.execute(f"CREATE VIEW snapshots AS SELECT {names} FROM _snapshots")
-        connection.register("_members", self.members(there))
-        for table in tables:
-            records = self.records(table)
-            columns = [f'{"s" if name in OF_SNAPSHOT else "r"}."{name}"' for name in view_columns(table)]
-            connection.register(f"_{table}", records)
-            connection.execute(
-                f'CREATE VIEW "{table}" AS SELECT {", ".join(columns)} FROM _members m '
-                f'JOIN _snapshots s ON m.snapshot = s.name JOIN "_{table}" r ON r.record_id = m.record_id '
-                f"WHERE m.\"table\" = '{table}'"
-            )
-
-    def table(self, table: str, archives: Sequence[Archive]) -> pd.DataFrame:
-        """All records of a table in all snapshots, in the columns of its view in `sql()`, by cluster, time and record.
-
-        Raises:
-            NotInSnapshotError: There is no such table.
-        """
-        columns = view_columns(table)
-        there = [archive for archive in in_order(archives) if archive.name in self._entries]
-        about, records = _about(there), self.records(table).to_table()
-        members = self.members(there).to_table(columns=["snapshot", "record_id"], filter=pc.field("table") == table)
-        places = pc.index_in(members["snapshot"], value_set=about["name"])
-        members = members.append_column("place", places).sort_by([("place", "ascending"), ("record_id", "ascending")])
-        rows = records.take(pc.index_in(members["record_id"], value_set=records["record_id"]))
-        of_snapshot = about.take(members["place"])
-        found = {name: (of_snapshot if name in OF_SNAPSHOT else rows)[name] for name in columns}
-        return to_frame(_housed(pa.table(found)))
+        numbers, places = self.spans(table, archives, ids).pairs()
+        return {archives[place].name: number for number, place in zip(numbers.tolist(), places.tolist(), strict=True)}
 
 
 class _Writer:
@@ -578,16 +572,17 @@ class _Writer:
                     yield from zip(some, results, strict=True)
 
     def _hashes_of_latest(self, table: str) -> bytes | None:
-        entries = self._dataset._entries
-        mine = [n for n, e in entries.items() if e.cluster == folder_name(self._cluster) and table in e.tables]
+        dataset = self._dataset
+        mine = [n for n, e in dataset._entries.items() if e.cluster == folder_name(self._cluster) and table in e.tables]
         if not mine:
             return None
         name = max(mine)
-        folder = self._dataset.folder / "members" / f"cluster={entries[name].cluster}" / f"snapshot={name}"
-        paths = [str(folder / f"{part}.parquet") for part in range(entries[name].parts)]
-        members = ds.dataset(paths, schema=_MEMBERS, format="parquet")
-        ids = members.to_table(columns=["record_id"], filter=pc.field("table") == table)["record_id"]
-        return self._of(table).hashes(ids.combine_chunks())
+        spans = united(
+            piece.spans(dataset.folder, table).moved([0 if other == name else -1 for other in piece.snapshots])
+            for piece in dataset._pieces
+            if name in piece.snapshots
+        )
+        return self._of(table).hashes(pa.array(spans.record))
 
     def _of(self, table: str) -> _Known:
         if table not in self._known:
@@ -599,58 +594,45 @@ class _Writer:
         """Write what is new of an archive, and what it holds; says how many records are new."""
         dataset = self._dataset
         entry = dataset._entries.get(archive.name) or _Entry(folder_name(archive.cluster), {})
-        part = entry.parts
-        members: list[pa.Table] = []
+        members: dict[str, Spans] = {}
+        pieces: list[Piece] = []
         new = 0
-        added: dict[str, list[int]] = {table: list(parts) for table, parts in entry.new.items()}
         for table in sorted(found.hashes):
             hashes = pa.array(_split(found.hashes[table]), pa.binary(HASH))
             ids = self._of(table).ids(hashes)
             if ids.null_count:
                 fresh = pc.unique(hashes.filter(pc.is_null(ids)))
-                self._write_records(archive, entry, part, table, found.records[table], fresh)
-                added.setdefault(table, []).append(part)
+                pieces.append(self._write_records(entry, table, found.records[table], fresh))
                 new += len(fresh)
                 ids = self._of(table).ids(hashes)
-            ids = ids.take(pc.sort_indices(ids))
-            names = pa.array([table] * len(ids), pa.string())
-            members.append(pa.table({"table": names, "record_id": ids.cast(pa.int64())}))
+            numbers = np.unique(ids.cast(pa.int64()).to_numpy())
+            members[table] = Spans(numbers, np.zeros_like(numbers), np.zeros_like(numbers))
             self._live[table] = found.hashes[table]
-        folders = "members", f"cluster={entry.cluster}", f"snapshot={archive.name}"
-        with (
-            atomic(dataset._path(*folders, f"{part}.parquet"), overwrite=True) as file,
-            pq.ParquetWriter(
-                file,
-                pa.schema([_MEMBERS.field("table"), _MEMBERS.field("record_id")]),
-                compression="zstd",
-                use_dictionary=["table"],
-                column_encoding={"record_id": "DELTA_BINARY_PACKED"},  # ids that follow each other take next to nothing
-            ) as writer,
-        ):
-            for rows in members:
-                writer.write_table(rows)  # a row group a table, so that one is found without the others
+        piece = Piece(dataset._new_number(), entry.cluster, "", snapshots=(archive.name,))
+        dataset._path(*piece.folder.parts, "")
+        piece.write_spans(dataset.folder, members)
         tables = {**entry.tables, **{table: len(hashes) // HASH for table, hashes in found.hashes.items()}}
-        dataset._entries[archive.name] = replace(entry, tables=tables, parts=part + 1, new=added)
+        dataset._pieces = [*dataset._pieces, *pieces, piece]
+        dataset._entries[archive.name] = _Entry(entry.cluster, tables)
         return new
 
-    def _write_records(
-        self, archive: Archive, entry: _Entry, part: int, table: str, packed: bytes, fresh: pa.Array
-    ) -> None:
+    def _write_records(self, entry: _Entry, table: str, packed: bytes, fresh: pa.Array) -> Piece:
         dataset = self._dataset
-        path = dataset._path(
-            "records", f"table={table}", f"cluster={entry.cluster}", f"snapshot={archive.name}", f"{part}.parquet"
-        )
-        schema = record_schema(BY_TABLE[table]).insert(0, pa.field("record_id", pa.int64()))
-        waiting = fresh
-        with atomic(path, overwrite=True) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        piece = Piece(dataset._new_number(), entry.cluster, table)
+        schema = dataset._stored_schema(table)
+
+        def batches() -> Iterator[pa.RecordBatch]:
             for batch in pa.ipc.open_stream(packed):
-                rows = pa.Table.from_batches([batch])
-                rows = rows.filter(pc.is_in(rows["record_hash"], value_set=waiting))
+                rows = batch.filter(pc.is_in(batch["record_hash"], value_set=fresh))
                 first = dataset._next.get(table, 0)
                 ids = pa.array(range(first, first + len(rows)), pa.int64())
                 dataset._next[table] = first + len(rows)
-                writer.write_table(rows.add_column(0, "record_id", ids))
-                self._of(table).add(rows["record_hash"].combine_chunks(), ids)
+                self._of(table).add(rows["record_hash"], ids)
+                yield pa.RecordBatch.from_arrays([ids, *rows.columns], schema=schema)
+
+        dataset._path(*piece.folder.parts, "")
+        piece.write_records(dataset.folder, schema, batches())
+        return piece
 
 
 # -- odds and ends
@@ -667,66 +649,7 @@ def require_table(table: str) -> RecordType:
     return BY_TABLE[table]
 
 
-def view_columns(table: str) -> list[str]:
-    """What `sql()` and `table()` have of a table: of the snapshot, the key, the other fields, of the record.
-
-    Raises:
-        NotInSnapshotError: There is no such table.
-    """
-    kind = require_table(table)
-    names = [name for name in record_schema(kind).names if not name.startswith("record_")]
-    return list(dict.fromkeys([*OF_SNAPSHOT, *kind.key, *names, "record_id", "record_bytes"]))
-
-
-def tables_in(query: str) -> list[str]:
-    """The tables that a query may be about."""
-    words = set(re.findall(r"\w+", query.lower()))
-    return [kind.table for kind in TYPES if kind.table in words and kind.table not in WITHOUT]
-
-
 def folder_name(cluster: str) -> str:
     """A ClusterID as part of a folder's name, whatever is in it."""
     plain = urllib.parse.quote(cluster, safe="") or "unknown"
     return plain if len(plain) <= 100 else f"sha256-{hashlib.sha256(cluster.encode()).hexdigest()[:32]}"
-
-
-def _about(archives: Sequence[Archive]) -> pa.Table:
-    return pa.table(
-        {
-            "name": pa.array([a.name for a in archives], pa.string()),
-            "Snapshot": pa.array([a.place.source for a in archives], pa.string()),
-            "ClusterID": pa.array([a.cluster or None for a in archives], pa.string()),
-            "Created": pa.array([a.created for a in archives], pa.timestamp("us", "UTC")),
-            "Index": pa.array([a.index for a in archives], pa.uint64()),
-        }
-    )
-
-
-def _housed(found: pa.Table) -> pa.Table:
-    """What DuckDB answers in the types that all frames of ours have."""
-    for i, column in enumerate(found.schema):
-        kind = column.type
-        if pa.types.is_string(kind):
-            kind = TEXT
-        elif pa.types.is_binary(kind):
-            kind = pa.large_binary()
-        elif pa.types.is_timestamp(kind) and kind.tz is not None:
-            kind = TIMES
-        elif pa.types.is_interval(kind):
-            found = found.set_column(i, column.name, _durations(found.column(i)))
-            continue
-        elif pa.types.is_decimal(kind) and kind.scale == 0:  # a sum of integers
-            kind = pa.int64()
-        try:
-            found = found.set_column(i, column.name, found.column(i).cast(kind))
-        except pa.ArrowInvalid:
-            continue  # beyond 64 bits, or the years that nanoseconds can hold: as DuckDB has it
-    return found
-
-
-def _durations(intervals: pa.ChunkedArray) -> pa.Array:
-    """Intervals as durations, where months are 30 days, as they are to DuckDB."""
-    nanoseconds = [
-        None if v is None else (30 * v.months + v.days) * 86_400 * 10**9 + v.nanoseconds for v in intervals.to_pylist()
-    ]
-    return pa.array(nanoseconds, pa.duration("ns"))

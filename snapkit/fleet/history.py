@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from snapkit.errors import NotInSnapshotError, SnapshotError
 from snapkit.fleet.conditions import condition
 from snapkit.fleet.dataset import OTHER, Archive, Dataset, in_order, require_table
+from snapkit.fleet.pieces import streamed
 from snapkit.format.schema import TYPES, RecordType, Type, fields
 from snapkit.format.values import GoTime, pack, unpack
 from snapkit.page import AMBER, BLUE, GREEN, RED, escaped, label, plain, table
@@ -433,6 +434,7 @@ OF_JOBS: Mapping[str, str] = {
     "periodic_launches": "ID",
 }
 Measure: TypeAlias = Literal["Bytes", "Count"]
+_NONE = np.zeros(0, dtype="int64")
 
 
 def growth_by_table(tables: pd.DataFrame, archives: Sequence[Archive], measure: Measure) -> pd.DataFrame:
@@ -446,35 +448,41 @@ def growth_by_table(tables: pd.DataFrame, archives: Sequence[Archive], measure: 
     return _growth(numbers[:, : len(columns)], list(columns), archives)
 
 
-def growth_by_job(dataset: Dataset, archives: Sequence[Archive], measure: Measure) -> pd.DataFrame:
-    """Of all records that are a job's, a column a job (`namespace/id`); archives of one cluster."""
-    records = {
-        name: dataset.records(name).to_table(columns=["record_id", "record_bytes", "Namespace", field])
-        for name, field in OF_JOBS.items()
-    }
-    jobs = [
-        pc.binary_join_element_wise(
-            found["Namespace"].fill_null(""), found[OF_JOBS[name]].fill_null(""), pa.scalar("/", TEXT)
-        )
-        for name, found in records.items()
-    ]
-    codes, names = pd.factorize(pa.chunked_array([c for job in jobs for c in job.chunks], TEXT).to_pandas())
-    at = 0
-    of_record: dict[str, tuple[Any, Any]] = {}  # by id: the job's number, and the bytes
-    for name, found in records.items():
-        ids = found["record_id"].to_numpy()
-        job, size = (np.zeros(int(ids.max(initial=-1)) + 1, dtype="int64") for _ in range(2))
-        job[ids], size[ids] = codes[at : at + len(ids)], found["record_bytes"].to_numpy()
-        of_record[name] = job, size
-        at += len(ids)
-    numbers = np.zeros((len(archives), len(names)), dtype="int64")
-    for row, archive in enumerate(archives):
-        members = dataset.members([archive]).to_table(columns=["table", "record_id"])
-        for name, (job, size) in of_record.items():
-            ids = members.filter(pc.equal(members["table"], name))["record_id"].to_numpy()
-            weights = size[ids] if measure == "Bytes" else None
-            numbers[row] += np.bincount(job[ids], weights, minlength=len(names)).astype("int64")
-    return _growth(numbers, list(names), archives)
+def growth_by_job(
+    dataset: Dataset, archives: Sequence[Archive], measure: Measure, top: int | None = None
+) -> pd.DataFrame:
+    """Of all records that are a job's, a column a job (`namespace/id`), or the first `top`; archives of one cluster."""
+    numbered: dict[str, int] = {}
+    found = [_of_jobs(dataset, name, archives, numbered) for name in OF_JOBS] if archives else []
+    names = list(numbered)
+    job, first, last, size = (np.concatenate([_NONE, *(part[i] for part in found)]) for i in range(4))
+    if measure == "Count":
+        size = np.ones_like(size)
+    at_the_end = np.bincount(job, size * (last == len(archives) - 1), minlength=len(names)).astype("int64").tolist()
+    order = sorted(np.unique(job).tolist(), key=lambda i: (-at_the_end[i], names[i]))[:top]
+    column = np.full(len(names), -1)
+    column[order] = range(len(order))
+    shown = column[job] >= 0
+    numbers = np.zeros((len(archives) + 1, len(order)), dtype="int64")
+    np.add.at(numbers, (first[shown], column[job][shown]), size[shown])
+    np.subtract.at(numbers, (last[shown] + 1, column[job][shown]), size[shown])
+    return _growth(np.cumsum(numbers, axis=0, out=numbers)[:-1], [names[i] for i in order], archives)
+
+
+def _of_jobs(dataset: Dataset, name: str, archives: Sequence[Archive], numbered: dict[str, int]) -> tuple[Any, ...]:
+    """The spans of the records of a table: numbers of jobs (`numbered`, which is added to), first, last, bytes."""
+    spans = dataset.spans(name, archives)
+    job, size = (np.zeros(int(spans.record.max(initial=-1)) + 1, dtype="int64") for _ in range(2))  # by id
+    records = dataset.records(name, archives[0].cluster)
+    for batch in streamed(records, ["record_id", "record_bytes", "Namespace", OF_JOBS[name]]):
+        ids = batch["record_id"].to_numpy()
+        mine = ids < len(job)
+        parts = (batch[part].fill_null("") for part in ("Namespace", OF_JOBS[name]))
+        coded = pc.binary_join_element_wise(*parts, pa.scalar("/", TEXT)).dictionary_encode()
+        codes = np.array([numbered.setdefault(of, len(numbered)) for of in coded.dictionary.to_pylist()], dtype="int64")
+        job[ids[mine]] = codes[coded.indices.to_numpy()][mine]
+        size[ids[mine]] = batch["record_bytes"].to_numpy()[mine]
+    return job[spans.record], spans.first, spans.last, size[spans.record]
 
 
 def _growth(numbers: Any, names: Sequence[str], archives: Sequence[Archive]) -> pd.DataFrame:

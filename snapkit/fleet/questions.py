@@ -128,6 +128,12 @@ class Questions(ABC):
             advice = "delete the folder to begin anew: archives are read again"
             raise SourceError(what, str(self.dataset.folder), advice) from error
 
+    @contextmanager
+    def _asked(self) -> Iterator[None]:
+        """The dataset as of now, whose files stay there while it is asked."""
+        with self._readable(), self.dataset.asked():
+            yield
+
     @long_work("Extracting records")
     def _extract(
         self, archives: Sequence[Archive], tables: Sequence[str], *, progress: Progress | None = None
@@ -169,10 +175,11 @@ class Questions(ABC):
         Raises:
             SnapshotError: It is no SELECT, or DuckDB can't answer it.
         """
-        from snapkit.fleet.dataset import tables_in
+        from snapkit.fleet.views import sql, tables_in
 
-        with self._readable():
-            return self.dataset.sql(query, self._extracted(*tables_in(query)))
+        archives = self._extracted(*tables_in(query))
+        with self._asked():
+            return sql(self.dataset, query, archives)
 
     def table(self, table: str) -> pd.DataFrame:
         """All records of a table in all archives, as the view of `sql()`, by cluster and time.
@@ -180,8 +187,11 @@ class Questions(ABC):
         Raises:
             NotInSnapshotError: There is no such table.
         """
-        with self._readable():
-            return self.dataset.table(table, self._extracted(table))
+        from snapkit.fleet.views import table as whole_table
+
+        archives = self._extracted(table)
+        with self._asked():
+            return whole_table(self.dataset, table, archives)
 
     def history(self, table: str, *key: Any, noise: bool = False) -> History:
         """Every state that an object had, while it was gone too: from which snapshot to which, and what changed.
@@ -199,8 +209,9 @@ class Questions(ABC):
         """
         from snapkit.fleet.history import history
 
-        with self._readable():
-            return history(self.dataset, self._extracted(table), table, _key(key), noise=noise)
+        archives = self._extracted(table)
+        with self._asked():
+            return history(self.dataset, archives, table, _key(key), noise=noise)
 
     def when(self, table: str, *key_and_condition: Any) -> pd.DataFrame:
         """Since when and until when an object met a condition.
@@ -229,11 +240,17 @@ class Questions(ABC):
             raise SnapshotError("is missing", "the condition", "give one such as \"Rules ~ 'write'\"")
         *key, text = key_and_condition
         condition(str(text))  # so that a wrong one fails before archives are read
-        with self._readable():
-            return when(self.dataset, self._extracted(table), table, _key(key), str(text))
+        archives = self._extracted(table)
+        with self._asked():
+            return when(self.dataset, archives, table, _key(key), str(text))
 
     def growth(
-        self, by: Literal["table", "job"] = "table", *, measure: Measure = "Bytes", cluster: str | None = None
+        self,
+        by: Literal["table", "job"] = "table",
+        *,
+        measure: Measure = "Bytes",
+        cluster: str | None = None,
+        top: int | None = None,
     ) -> pd.DataFrame:
         """How tables or jobs grew, for `snapkit.jupyter.growth_chart()`.
 
@@ -241,6 +258,7 @@ class Questions(ABC):
             by: `table`, or `job`: all records that are a job's (its versions, evaluations, allocations and so on).
             measure: `Bytes` in state.bin, or `Count` of records.
             cluster: A ClusterID or how it begins; needed where there are several.
+            top: How many columns; by default all.
 
         Returns:
             Index Created (datetime64[ns, UTC]); a column (int64) for each table or job (`namespace/id`), the largest at
@@ -257,9 +275,9 @@ class Questions(ABC):
         archives = one_cluster(everything, cluster)
         self._warn(self._told(everything, self._extract(archives, [] if by == "table" else list(OF_JOBS))))
         if by == "table":
-            return growth_by_table(self.tables, archives, measure)
-        with self._readable():
-            return growth_by_job(self.dataset, [a for a in archives if self.dataset.has(a, "jobs")], measure)
+            return growth_by_table(self.tables, archives, measure).iloc[:, :top]
+        with self._asked():
+            return growth_by_job(self.dataset, [a for a in archives if self.dataset.has(a, "jobs")], measure, top)
 
     def anomalies(self) -> pd.DataFrame:
         """What is worth a look: rules of thumb, none of them a verdict.
@@ -272,8 +290,9 @@ class Questions(ABC):
         """
         from snapkit.fleet.anomalies import ACL_TABLES, anomalies
 
-        with self._readable():
-            return anomalies(self.dataset, self._extracted(*ACL_TABLES), self.tables)
+        archives = self._extracted(*ACL_TABLES)
+        with self._asked():
+            return anomalies(self.dataset, archives, self.tables)
 
 
 def _key(key: Sequence[Any]) -> tuple[Any, ...]:

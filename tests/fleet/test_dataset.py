@@ -20,9 +20,10 @@ from snapkit.errors import NotInSnapshotError, SnapshotError
 from snapkit.fleet import dataset as module
 from snapkit.fleet.catalog import Catalog
 from snapkit.fleet.check import check
-from snapkit.fleet.dataset import DEFAULT, OF_SNAPSHOT, folder_name, record_schema, tables_in
+from snapkit.fleet.dataset import DEFAULT, folder_name, record_schema
 from snapkit.fleet.questions import LeftOutWarning
 from snapkit.fleet.running import Runner
+from snapkit.fleet.views import OF_SNAPSHOT, tables_in
 from snapkit.format.schema import BY_TABLE, TYPES, RecordType
 from snapkit.state.snapshot.tables import to_frame
 from tests import forge
@@ -253,10 +254,11 @@ def test_a_run_that_is_interrupted_leaves_what_was_done(tmp_path: Path, monkeypa
     original = module._Writer._write_records
     calls = iter(range(100))
 
-    def stop(self: module._Writer, *args: object) -> None:
-        original(self, *args)  # type: ignore[arg-type]
+    def stop(self: module._Writer, *args: Any) -> Any:
+        piece = original(self, *args)
         if next(calls) == 3:
             raise KeyboardInterrupt
+        return piece
 
     monkeypatch.setattr(module._Writer, "_write_records", stop)
     tables = ["jobs", "acl_policies"]
@@ -276,7 +278,7 @@ def test_a_run_that_is_interrupted_leaves_what_was_done(tmp_path: Path, monkeypa
 
 def test_two_writers_at_once_are_refused(tmp_path: Path) -> None:
     catalog = Catalog(WEEK[:1], store=tmp_path / "store", level="counts")
-    with catalog.dataset._locked(), pytest.raises(SnapshotError, match="written to by another process"):
+    with catalog.dataset._writing(), pytest.raises(SnapshotError, match="written to by another process"):
         Catalog(WEEK[:1], store=tmp_path / "store", level="counts").extract(["jobs"])
 
 
@@ -307,7 +309,11 @@ def test_what_of_a_store_was_altered_by_hand_is_told(tmp_path: Path) -> None:
     catalog.extract(["jobs"])
     path = tmp_path / "dataset" / "snapshots.json"
     text = path.read_text()
-    for old, new in (('"parts":1', '"parts":"x"'), ('"jobs":[0]', '"jobs":7'), ('"tables":{', '"rows":{')):
+    for old, new in (
+        ('"number":1', '"number":"x"'),
+        ('"snapshots":[', '"snapshots":7,"x":['),
+        ('"tables":{', '"rows":{'),
+    ):
         assert old in text
         path.write_text(text.replace(old, new))
         with pytest.raises(SnapshotError, match="is damaged"):
