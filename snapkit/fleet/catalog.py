@@ -17,7 +17,7 @@ import pandas as pd
 
 from snapkit.errors import SnapshotError
 from snapkit.fleet import entries, frames, gaps, keeping, retention
-from snapkit.fleet.entries import LEVELS, Entry, Level
+from snapkit.fleet.entries import LEVELS, Entry, Level, checks_of
 from snapkit.fleet.places import Access, Place, listed, other_names
 from snapkit.fleet.questions import Questions
 from snapkit.fleet.retention import Decision, Keep
@@ -27,6 +27,7 @@ from snapkit.format.archive import DEFAULT_LIMITS, Limits, Progress
 from snapkit.page import plain
 from snapkit.progress import long_work
 from snapkit.state.verify import verify
+from snapkit.version import __version__
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -153,7 +154,7 @@ class Catalog(Questions):
         arguments: tuple[Any, ...] = (self.level, self.target, *((further,) if self._runner.here else ()))
         with closing(self._runner.run(entries.read, places, *arguments, failed=entries.unread)) as results:
             for place, entry in zip(places, results, strict=True):
-                found[place.location] = entry
+                found[place.location] = replace(entry, snapkit=__version__, made_of=checks_of(entry.level))
                 before += place.size or 0
                 further(0, None)
                 if time.monotonic() - saved > KEPT_EVERY:
@@ -199,7 +200,9 @@ class Catalog(Questions):
             Size, StateBytes (Int64; bytes), Level (str; how much was read), Verdict (str; `ok`: all checks made and
             no error, `error`, `unknown`: not all checks made and no error, `unread`: it could not be looked at),
             Findings (Int64), Error (str; the first), SHA256 (str), Modified (datetime64[ns, UTC]; of the file), ETag
-            (str). What is not known is NA, or "" where it is text.
+            (str), Snapkit (str; the version that read it), Outdated (boolean; findings are those of another snapkit or
+            of one with other checks: `refresh(again=True)` makes them anew). What is not known is NA, or "" where it is
+            text.
         """
         return frames.archives(self.entries())
 

@@ -16,11 +16,12 @@ from snapkit.errors import SnapshotError
 from snapkit.files import atomic
 from snapkit.fleet import retention
 from snapkit.fleet.catalog import Catalog, duration, utc
-from snapkit.fleet.entries import VERDICTS, Entry
+from snapkit.fleet.entries import VERDICTS, Entry, checks_of
 from snapkit.fleet.retention import Keep, of_future
 from snapkit.page import plain
 from snapkit.state.findings.report import SEVERITIES, Severity, Unread, at_or_above, junit
 from snapkit.state.output.export import records
+from snapkit.version import __version__
 
 PREFIX = "snapkit_fleet"
 #: node_exporter reads metrics as another user; there is nothing secret in them.
@@ -71,6 +72,17 @@ class Check:
         )
 
     @property
+    def outdated(self) -> tuple[Entry, ...]:
+        """The judged archives whose findings are those of another snapkit, or of one with other checks."""
+        return tuple(entry for entry in self.judged if entry.outdated)
+
+    @property
+    def new_checks(self) -> tuple[str, ...]:
+        """The checks that were not made of some of `outdated`, as the snapkit that read them did not have them."""
+        had = {made_of for entry in self.outdated if (made_of := entry.made_of)}
+        return tuple(sorted({check for some in had for check in {*checks_of("verify").split()} - {*some.split()}}))
+
+    @property
     def failures(self) -> tuple[str, ...]:
         """What could not be done: archives that could not be looked at or removed."""
         unread = [entry.error for entry in self.entries if entry.verdict == "unread"]
@@ -101,6 +113,11 @@ class Check:
         for back in self.went_back.to_dict("records"):
             indexes = f"from index {back['IndexBefore']:,} to {back['IndexAfter']:,}"
             yield f"went back: {back['ClusterID']}: {indexes}, from {back['Before']} to {back['After']}"
+        if self.outdated:
+            versions = ", ".join(sorted({entry.snapkit or "of unknown version" for entry in self.outdated}))
+            lacks = f" (without {', '.join(self.new_checks)})" if self.new_checks else ""
+            checked = f"{len(self.outdated):,} archives were checked by snapkit {versions}{lacks}"
+            yield f"outdated: {checked}; this is {__version__}: --again checks them anew"
         yield from self._retention_lines()
         for found in self.newest_good.reset_index().to_dict("records"):
             yield f"newest good: {found['ClusterID']}: {found['Source']}, {_second(found['Created'])}"
@@ -130,6 +147,7 @@ class Check:
             "read": len(self.new),
             "verdicts": {name: sum(e.verdict == name for e in self.entries) for name in VERDICTS},
             "bad": [entry.report(self.target).to_json() for entry in self.bad],
+            "outdated": {"archives": len(self.outdated), "checks": list(self.new_checks)},
             "failures": [plain(message) for message in self.failures],
             "stale": [plain(message) for message in self.stale],
             "newest_good": list(records(self.newest_good)),
@@ -169,6 +187,7 @@ class Check:
         gauge("check_timestamp_seconds", "When the check ran (Unix time).").set(self.moment.timestamp())
         gauge("check_status", "Its exit status: 0, 1 something is bad, 2 something could not be done.").set(self.status)
         archives = gauge("archives", "Archives by verdict.", "cluster_id", "verdict")
+        outdated = gauge("outdated_archives", "Archives checked by another snapkit than this.", "cluster_id")
         size = gauge("archive_bytes", "Bytes of all archives.", "cluster_id")
         gaps = gauge("gaps", "Gaps in the series of archives.", "cluster_id")
         newest = gauge("newest_timestamp_seconds", "When the newest archive was taken (Unix time).", "cluster_id")
@@ -184,6 +203,7 @@ class Check:
                 archives.labels(cluster, verdict).set(verdicts[verdict])
             size.labels(cluster).set(sum(entry.size or 0 for entry in found))
             gaps.labels(cluster).set(holes[cluster])
+            outdated.labels(cluster).set(sum(entry.outdated for entry in found))
             dated = [(entry.created, entry) for entry in found if entry.created is not None]
             # One that says it is of the future is no proof of a fresh one: nothing would ever be too old.
             told = [pair for pair in dated if not of_future(pair[1], self.moment)]

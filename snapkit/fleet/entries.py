@@ -7,6 +7,7 @@ import tarfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass, field, replace
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Literal, TypeAlias
@@ -20,7 +21,9 @@ from snapkit.page import plain
 from snapkit.state.findings.report import Finding, Report
 from snapkit.state.verify import LEVELS as VERIFIED
 from snapkit.state.verify import verify
+from snapkit.state.verify.registry import CHECKS
 from snapkit.state.verify.subject import Subject
+from snapkit.version import __version__
 
 #: How much is read of an archive: its metadata, all of it, or all of it with all of verify's checks.
 Level: TypeAlias = Literal["meta", "counts", "verify"]
@@ -68,6 +71,8 @@ class Entry:
         sha256: Of the file.
         tables: Those that have records.
         found: What verify says of it.
+        snapkit: The version of the snapkit that read it; "" if that was not noted.
+        made_of: The ids of the checks that it had at that level, separated by spaces.
         checks: The ids of the checks that ran, of an archive read now; they are not kept.
     """
 
@@ -89,12 +94,19 @@ class Entry:
     sha256: str = ""
     tables: tuple[Table, ...] = ()
     found: tuple[Finding, ...] = ()
+    snapkit: str = ""
+    made_of: str = ""
     checks: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def findings(self) -> int | None:
         """How many there are; None where no check was made."""
         return len(self.found) if self.level != "meta" and self.verdict != "unread" else None
+
+    @property
+    def outdated(self) -> bool:
+        """Are its findings those of another snapkit, or of one with other checks?"""
+        return self.findings is not None and (self.snapkit, self.made_of) != (__version__, checks_of(self.level))
 
     def report(self, target: str | None = None) -> Report:
         """What verify says of it, as a report."""
@@ -108,6 +120,13 @@ class Entry:
         told = place.modified is not None or place.etag != ""
         same = (self.size, self.modified, self.etag) == (place.size, place.modified, place.etag)
         return told and same and self.verdict != "unread" and LEVELS.index(self.level) >= LEVELS.index(level)
+
+
+@cache
+def checks_of(level: Level) -> str:
+    """The ids of the checks that this snapkit has at a level, separated by spaces."""
+    levels = {"meta": (), "counts": VERIFIED[:2], "verify": VERIFIED}[level]
+    return " ".join(sorted(check.id for check in CHECKS.values() if check.level in levels))
 
 
 def _silent(done: int, total: int | None) -> None:

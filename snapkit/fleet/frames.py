@@ -62,6 +62,8 @@ def archives(entries: Iterable[Entry]) -> pd.DataFrame:
             "SHA256": text(e.sha256 for e in rows),
             "Modified": times((e.modified for e in rows), 1),
             "ETag": text(e.etag for e in rows),
+            "Snapkit": text(e.snapkit for e in rows),
+            "Outdated": pd.array([e.outdated for e in rows], dtype="boolean"),
         },
         index=pd.Index(text(e.source for e in rows), name="Source"),
     )

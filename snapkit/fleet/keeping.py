@@ -18,7 +18,8 @@ from snapkit.fleet.entries import Entry, Table
 from snapkit.state.findings.report import Finding
 
 CATALOG, KEY = "catalog.parquet", "key"
-SCHEMA = "snapkit.catalog/1"
+SCHEMA = "snapkit.catalog/2"
+BEFORE = "snapkit.catalog/1"  # which did not note by which snapkit
 KEY_BYTES = 32
 
 _TABLES = pa.list_(
@@ -83,7 +84,10 @@ def load(store: Path | None, target: str | None) -> dict[str, Entry]:
         with path.open("rb") as file:
             table = pq.read_table(file)
         about = table.schema.metadata or {}
-        if about.get(b"snapkit") != SCHEMA.encode():
+        if about.get(b"snapkit") == BEFORE.encode():
+            for name in ("snapkit", "made_of"):
+                table = table.append_column(name, pa.array([""] * len(table)))
+        elif about.get(b"snapkit") != SCHEMA.encode():
             raise ValueError(f"it is not of {SCHEMA}")
         if about.get(b"target", b"").decode() != (target or ""):
             return {}
@@ -101,7 +105,8 @@ def load(store: Path | None, target: str | None) -> dict[str, Entry]:
 def _from_lists(row: dict[str, Any]) -> dict[str, Any]:
     # Texts that thousands of archives have in common are there once.
     found = (Finding(**f | {name: intern(f[name]) for name in ("check", "severity", "advice")}) for f in row["found"])
-    return {"tables": tuple(Table(**t) for t in row["tables"]), "found": tuple(found)}
+    shared = {name: intern(row[name]) for name in ("snapkit", "made_of")}
+    return shared | {"tables": tuple(Table(**t) for t in row["tables"]), "found": tuple(found)}
 
 
 def save(store: Path | None, entries: Iterable[Entry], target: str | None) -> None:

@@ -11,12 +11,17 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
+import pyarrow.parquet as pq
 import pytest
 
 import snapkit
 from snapkit import Catalog, SnapshotError
 from snapkit.errors import TargetExistsError
+from snapkit.fleet import catalog as catalog_module
+from snapkit.fleet import keeping
 from snapkit.fleet.check import Check, check
+from snapkit.fleet.entries import checks_of
+from snapkit.version import __version__
 from tests import forge
 
 from ..conftest import ROOT, path_of
@@ -54,6 +59,7 @@ def test_all_is_well(tmp_path: Path) -> None:
         "read": 4,
         "verdicts": {"ok": 4, "error": 0, "unknown": 0, "unread": 0},
         "bad": [],
+        "outdated": {"archives": 0, "checks": []},
         "failures": [],
         "stale": [],
         "newest_good": [],
@@ -125,6 +131,51 @@ def test_an_archive_of_the_future_is_no_fresh_one(tmp_path: Path) -> None:
 def test_a_moment_without_a_zone_is_utc(folder: Path) -> None:
     one, other = (checked(folder, max_age="1h", now=now) for now in (NOW, NOW.replace(tzinfo=None)))
     assert (one.moment, one.stale) == (other.moment, other.stale)
+
+
+def test_what_another_snapkit_has_checked_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, store = tmp_path / "snaps", tmp_path / "store"
+    hourly(folder, 3)
+
+    def line(**more: Any) -> list[str]:
+        found = check(Catalog(str(folder), store=store).refresh(**more), now=NOW)
+        assert found.status == 0
+        assert found.to_json()["outdated"]["archives"] == len(found.outdated)
+        return [text for text in found.to_text().splitlines() if text.startswith("outdated")]
+
+    def gauge() -> str:
+        found = check(Catalog(str(folder), store=store).refresh(), now=NOW)
+        [told] = re.findall(r"^snapkit_fleet_outdated_archives{.*} (.*)$", found.to_prometheus().decode(), re.M)
+        return str(told)
+
+    with monkeypatch.context() as older:
+        older.setattr(catalog_module, "__version__", "0.0.9")
+        older.setattr(catalog_module, "checks_of", lambda level: checks_of(level).replace("refs.alloc-node ", ""))
+        assert line() == [
+            "outdated: 3 archives were checked by snapkit 0.0.9 (without refs.alloc-node); "
+            f"this is {__version__}: --again checks them anew"
+        ]
+    written(folder, "9.snap", made(created=START + timedelta(hours=9), index=109))
+    assert [text.partition(" were")[0] for text in line()] == ["outdated: 3 archives"]
+    frame = Catalog(str(folder), store=store).archives
+    assert frame["Snapkit"].tolist() == ["0.0.9"] * 3 + [__version__]
+    assert frame["Outdated"].tolist() == [True] * 3 + [False]
+    assert gauge() == "3.0"
+    assert line(again=True) == line() == []
+    assert gauge() == "0.0"
+
+
+def test_a_store_that_notes_no_version_is_read_and_told(tmp_path: Path) -> None:
+    folder, store = tmp_path / "snaps", tmp_path / "store"
+    hourly(folder, 2)
+    Catalog(str(folder), store=store).refresh()
+    kept = pq.read_table(store / keeping.CATALOG)
+    about = {**kept.schema.metadata, b"snapkit": keeping.BEFORE.encode()}
+    pq.write_table(kept.drop_columns(["snapkit", "made_of"]).replace_schema_metadata(about), store / keeping.CATALOG)
+    found = check(Catalog(str(folder), store=store).refresh(), now=NOW)
+    assert not found.new
+    assert f"outdated: 2 archives were checked by snapkit of unknown version; this is {__version__}" in found.to_text()
+    assert Catalog(str(folder), level="meta").archives["Outdated"].tolist() == [False] * 2  # nothing was checked
 
 
 def test_by_what_is_new_alone(folder: Path, tmp_path: Path) -> None:
