@@ -18,6 +18,7 @@ from snapkit.state.access.acl import CAPABILITIES, LEVELS, Acl, parse_rules
 from snapkit.state.access.scopes import ALSO, SCOPES
 from snapkit.state.access.who import folded, rights, rights_changes, subjects, who_could
 
+from ... import forge
 from ...conftest import ARCHIVES, ORACLES, oracle, path_of
 from .. import samples
 
@@ -31,6 +32,8 @@ STRUCTS = {
     "node_pools": "NodePool",
     "nodes": "Node",
     "jobs": "Job",
+    "job_versions": "Job",
+    "indexes": "IndexEntry",
 }
 TOKEN: dict[str, Any] = {"ExpirationTime": None, "Roles": None, "Policies": None, "Type": "client", "CreateTime": None}
 #: A token more, so that ACLs are on.
@@ -620,6 +623,86 @@ def test_who_could_have_run_the_job_that_ran_on_every_node(day: Day) -> None:
     assert early.Valid["svc-backup"] == "not yet"
     late = who_could(day("friday"), "submit-job", "shop", now=created + timedelta(days=1)).set_index("Name")
     assert late.Valid["shop deployer"] == "expired"
+
+
+# -- between two snapshots
+
+OPS = 'namespace "ops" { policy = "write" }'
+SHOP = 'namespace "shop" { policy = "write" }'
+
+
+def at(open_: Open, index: int, seconds: int = 0, **tables: list[dict[str, Any]]) -> snapkit.Snapshot:
+    """As `cluster()`, taken at an index; what is written has the index of its record, or 5."""
+    tables = {"acl_policies": [policy("ops", OPS), policy("shop", SHOP)]} | tables
+    tables["acl_tokens"] = [ROOT, *tables.get("acl_tokens", [])]
+    state = forge.state(
+        *(
+            samples.records(table, *(samples.struct(STRUCTS[table], **({"ModifyIndex": 5} | row)) for row in rows))
+            for table, rows in tables.items()
+        )
+    )
+    identity = f"2-{index}-{1_795_471_701_682 + seconds * 1_000}"
+    return open_(forge.archive(state, forge.meta_json(len(state), Index=index, ID=identity)))
+
+
+def between(before: snapkit.Snapshot, after: snapkit.Snapshot, **values: Any) -> dict[str, tuple[str, str]]:
+    frame = who_could(after, "submit-job", "ops", since=before, **values)
+    return {row.Name: (row.Could, row.Why) for row in frame.itertuples() if row.Name not in ("root", "Anonymous Token")}
+
+
+def test_a_right_that_was_there_for_a_while_is_not_known_and_not_denied(open_: Open) -> None:
+    """A policy or role was widened and put back: neither snapshot names who has it."""
+    roles = [{"ID": "r1", "Name": "look", "Policies": [{"Name": "shop"}]}]
+    tokens = [token("deployer", "shop"), token("auditor", Roles=[{"ID": "r1"}]), token("other")]
+    before = at(open_, 10, acl_tokens=tokens, acl_roles=roles)
+    assert set(who_could(before, "submit-job", "ops").Name) == {"root"}
+    assert between(before, at(open_, 20, acl_tokens=tokens, acl_roles=roles)) == {}
+    written = [policy("ops", OPS), policy("shop", SHOP) | {"ModifyIndex": 15}]
+    told = between(before, at(open_, 20, acl_tokens=tokens, acl_roles=roles, acl_policies=written))
+    assert told.keys() == {"deployer", "auditor"}
+    why = "policy shop was written between the two, last at index 15: what it granted before that is not known"
+    assert told["deployer"] == ("unknown", why)
+    told = between(before, at(open_, 20, acl_tokens=tokens, acl_roles=[roles[0] | {"ModifyIndex": 16}]))
+    assert told.keys() == {"auditor"}
+    assert told["auditor"][1].startswith("role look was written between the two, last at index 16")
+    rewritten = [tokens[0], tokens[1], tokens[2] | {"ModifyIndex": 17}]
+    assert between(before, at(open_, 20, acl_tokens=rewritten, acl_roles=roles)).keys() == {"other"}
+
+
+def test_who_could_by_one_of_the_two_alone_is_named_with_which(open_: Open) -> None:
+    before = at(open_, 10, acl_tokens=[token("gone", "ops"), token("narrowed", "ops")])
+    after = at(open_, 20, acl_tokens=[token("narrowed", "shop") | {"ModifyIndex": 12}, token("made", "ops")])
+    told = between(before, after)
+    assert {name: could for name, (could, _) in told.items()} == dict.fromkeys(("gone", "narrowed", "made"), "yes")
+    assert told["gone"][1].endswith("(by the earlier snapshot)")
+    assert told["narrowed"][1].endswith("(by the earlier snapshot)")
+    assert told["made"][1].endswith("(by the later snapshot)")
+
+
+def test_a_token_that_expired_in_between_was_valid_before(open_: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = at(open_, 10)
+    expires = token("short", "ops", ExpirationTime=samples.GO_TIME)  # as the first snapshot is taken, and a bit more
+    early = at(open_, 10, -60, acl_tokens=[expires])
+    late = at(open_, 20, 60, acl_tokens=[expires])
+    assert who_could(late, "submit-job", "ops").set_index("Name").Valid["short"] == "expired"
+    assert who_could(late, "submit-job", "ops", since=early).set_index("Name").Valid["short"] == "yes"
+    assert who_could(late, "submit-job", "ops", since=before).set_index("Name").Valid["short"] == "expired"
+
+
+def test_a_token_that_came_and_went_in_between_is_told_of(open_: Open) -> None:
+    """By its accessor where a job names it, else by the Index table, whose last write is of no token that is left."""
+    before = at(open_, 10)
+    version = {"Namespace": "ops", "ID": "x", "Version": 1, "ParentID": "", "NomadTokenID": "a-temp"}
+    after = at(open_, 20, job_versions=[version | {"CreateIndex": 14, "JobModifyIndex": 14}])
+    row = who_could(after, "submit-job", "ops", since=before).iloc[-1]
+    assert (row.AccessorID, row.Could, row.Valid) == ("a-temp", "unknown", "unknown")
+    assert row.Why == "is in neither snapshot, and ops/x/1 names it as one that was used in between"
+    deleted = at(open_, 20, indexes=[{"Key": "acl_token", "Value": 18}])
+    row = who_could(deleted, "submit-job", "ops", since=before).iloc[-1]
+    assert pd.isna(row.AccessorID)
+    assert row.Why == "a token may have come and gone: the last write of tokens, at 18, was a deletion"
+    explained = at(open_, 20, indexes=[{"Key": "acl_token", "Value": 5}])
+    assert set(who_could(explained, "submit-job", "ops", since=before).Name) == {"root"}
 
 
 def test_no_text_says_who_did_it(day: Day) -> None:
