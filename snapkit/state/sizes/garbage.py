@@ -21,7 +21,7 @@ import pandas as pd
 from snapkit.errors import SnapshotError
 from snapkit.format.schema import BY_TABLE
 from snapkit.format.values import Buffer, text
-from snapkit.state.sizes.parts import labels, name_of, number_of, records_by_type, unpacked
+from snapkit.state.sizes.columns import labels, name_of, number_of, records_by_type, unpacked
 
 if TYPE_CHECKING:
     from snapkit.state.snapshot import Snapshot

@@ -18,7 +18,7 @@ from snapkit.errors import RecordError, SnapshotError
 from snapkit.format.schema import ANY, BY_TABLE, Type, fields, record_type
 from snapkit.format.values import text, unpack
 from snapkit.state.sizes import By, duplication, growth, sizes
-from snapkit.state.sizes import parts as module
+from snapkit.state.sizes import fields as module
 from tests import forge
 
 from ...conftest import ARCHIVES, oracle
