@@ -42,7 +42,8 @@ def label(text: str, colour: str = "") -> str:
 
 def moment(when: datetime) -> str:
     """A time as HTML, which is in UTC already; a script may add the reader's own (jupyter/front.js, the viewer)."""
-    return f'<time datetime="{when:%Y-%m-%dT%H:%M:%SZ}">{when:%Y-%m-%d %H:%M:%S} UTC</time>'
+    shown = f"{when:%Y-%m-%d %H:%M:%S} UTC"
+    return f'<time datetime="{when:%Y-%m-%dT%H:%M:%SZ}" style="white-space:nowrap">{shown}</time>'
 
 
 def table(rows: Iterable[Sequence[str]], names: Sequence[str] = (), numbers: Collection[int] = ()) -> str:

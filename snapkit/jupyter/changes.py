@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from snapkit.errors import SnapshotError
 from snapkit.jupyter.browser import Browser, ipywidgets, prose, stack
 from snapkit.jupyter.grid import Grid
-from snapkit.page import AMBER, BLUE, GREEN, RED, brief, escaped, label, plain, table
+from snapkit.page import AMBER, BLUE, GREEN, RED, brief, escaped, label, moment, plain, table
 
 if TYPE_CHECKING:
     from snapkit.state.changes.changes import Changes
@@ -33,40 +35,44 @@ class ChangesBrowser(Browser):
         change: Which change to show, "" for all.
         noise: Show also what has only grown older?
         detail: What is shown of the object that is chosen.
+        again_button: Compares again; there is one where that makes sense.
     """
 
-    def __init__(self, changes: Changes) -> None:
+    def __init__(self, changes: Changes, *, again: Callable[[], Changes] | None = None) -> None:
         """Show changes.
+
+        Args:
+            changes: What compare() gave.
+            again: Compares anew what may have changed by then.
 
         Raises:
             SnapshotError: ipywidgets or anywidget is not installed.
         """
         widgets = ipywidgets()
-        self._changes = changes
-        objects, noise = changes.objects, changes.noise
-        noise = noise[~noise.set_index(["Table", "Key"]).index.isin(objects.set_index(["Table", "Key"]).index)]
-        self._objects = pd.concat([objects.assign(Older=False), noise.assign(Older=True)], ignore_index=True)
+        self._again = again
         style = {"description_width": "initial"}
         narrow = widgets.Layout(width="max-content")
         self.table = widgets.Dropdown(description="Table", style=style, layout=narrow)
         self.change = widgets.Dropdown(description="Change", style=style, layout=narrow)
-        self.noise = widgets.Checkbox(
-            description=f"also what has only grown older ({len(noise):,})",
-            indent=False,
-            disabled=noise.empty,
-            layout=narrow,
-        )
-        self.grid = Grid(_columns(self._objects), height=260, on_select=self._open, label="Objects that changed")
+        self.noise = widgets.Checkbox(indent=False, layout=narrow)
+        self.again_button = widgets.Button(description="Compare again", icon="refresh", layout=narrow)
+        self.again_button.on_click(lambda _: self.again())
+        self.grid = Grid(pd.DataFrame(), height=260, on_select=self._open, label="Objects that changed")
         self.detail = prose()
+        self.message = prose()
+        self._head = prose()
         self._lists = {"Table": self.table, "Change": self.change}
-        self._offer()
+        self._take(changes)
         self.noise.observe(lambda _: self._offer(), "value")
         for control in self._lists.values():
             control.observe(lambda _: self._narrow(), "value")
         self.widget = stack(
             [
-                prose(_head(changes)),
-                widgets.HBox([self.table, self.change, self.noise], layout=widgets.Layout(flex_flow="row wrap")),
+                self._head,
+                widgets.HBox(
+                    [self.table, self.change, self.noise, *([self.again_button, self.message] if again else [])],
+                    layout=widgets.Layout(flex_flow="row wrap"),
+                ),
                 self.grid.widget,
                 self.detail,
             ]
@@ -76,6 +82,33 @@ class ChangesBrowser(Browser):
     def changes(self) -> Changes:
         """What is shown."""
         return self._changes
+
+    def again(self) -> None:
+        """Compare again, with what is there by now; if that fails, it says why, and shows what it showed."""
+        if self._again is None:
+            return
+        self.again_button.disabled = True
+        self.message.value = "Comparing…"
+        wrong = ""
+        try:
+            self._take(self._again())
+        except SnapshotError as error:
+            wrong = brief(str(error))
+        except KeyboardInterrupt:  # of the stop button
+            wrong = "Interrupted."
+        finally:
+            self.again_button.disabled = False
+        self.message.value = f'<span role="status" style="color:{RED}">{escaped(wrong)}</span>' if wrong else ""
+
+    def _take(self, changes: Changes) -> None:
+        objects, noise = changes.objects, changes.noise
+        noise = noise[~noise.set_index(["Table", "Key"]).index.isin(objects.set_index(["Table", "Key"]).index)]
+        self._changes = changes
+        self._objects = pd.concat([objects.assign(Older=False), noise.assign(Older=True)], ignore_index=True)
+        self._head.value = _head(changes)
+        self.noise.description = f"also what has only grown older ({len(noise):,})"
+        self.noise.disabled = noise.empty
+        self._offer()
 
     def _offer(self) -> None:
         """In the lists, what there is, with how many of each."""
@@ -130,8 +163,11 @@ def _head(changes: Changes) -> str:
         f"{': ' + escaped(f.place) if f.place else ''}</p>"
         for f in changes.found
     )
-    sides = f"{escaped(changes.a.source)} \N{RIGHTWARDS ARROW} {escaped(changes.b.source)}"
-    return f"<p><b>{escaped(changes.headline)}</b> <small>{sides}</small></p>{found}"
+    sides = " \N{RIGHTWARDS ARROW} ".join(
+        escaped(side.source) + (f", {moment(side.created)}" if side.created is not None else "")
+        for side in (changes.a, changes.b)
+    )
+    return f"<p><b>{escaped(changes.headline)}</b><br><small>{sides}</small></p>{found}"
 
 
 def _columns(objects: pd.DataFrame) -> pd.DataFrame:

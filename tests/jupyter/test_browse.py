@@ -54,6 +54,45 @@ def test_a_client_is_browsed_as_it_is_now() -> None:
         assert isinstance(snapkit.browse(client), SnapshotBrowser)
 
 
+def test_an_archive_and_a_cluster_are_compared_and_compared_again() -> None:
+    pytest.importorskip("starlette")
+    with snapkit.serve(WEDNESDAY) as cluster:
+        client = snapkit.Client(cluster.address, token=cluster.token)
+        since = snapkit.browse(TUESDAY, client)
+        back = snapkit.browse(client, str(TUESDAY))
+        assert isinstance(since, ChangesBrowser)
+        assert isinstance(back, ChangesBrowser)
+        there = set(since.changes.objects["Key"])
+        assert ("default", "metrics-agent") in there
+        assert set(back.changes.objects["Key"]) == there
+        assert cluster.address in since.to_html()
+        assert set(since.changes.objects["Change"]) == {"added", "changed"}
+        assert set(back.changes.objects["Change"]) == {"removed", "changed"}
+        client.restore(TUESDAY)
+        since.again_button.click()
+        assert ("default", "metrics-agent") not in set(since.changes.objects["Key"])
+        assert len(since.grid.frame) == len(since.changes.objects)
+        assert since.changes.headline in since.widget.children[0].value
+        shown = since.changes
+    since.again_button.click()  # it is gone now
+    assert cluster.address in since.message.value
+    assert since.changes is shown
+    assert not since.again_button.disabled
+
+
+def test_two_archives_are_compared_once(week: tuple[snapkit.Snapshot, snapkit.Snapshot]) -> None:
+    tuesday, _ = week
+    browser = snapkit.browse(tuesday, WEDNESDAY)
+    assert isinstance(browser, ChangesBrowser)
+    assert browser.changes.headline == snapkit.compare(tuesday, WEDNESDAY).headline
+    assert browser.again_button not in browser.widget.children[1].children
+    revealed = snapkit.browse(TUESDAY, WEDNESDAY, reveal=True)
+    assert isinstance(revealed, ChangesBrowser)
+    assert revealed.changes.revealed
+    with pytest.raises(SnapshotError, match=r"takes no int.*two of snapshots, paths and clients"):
+        snapkit.browse(tuesday, 42)
+
+
 @pytest.mark.parametrize(
     ("x", "words"),
     [
