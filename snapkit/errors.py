@@ -71,5 +71,9 @@ class NotInSnapshotError(SnapshotError, KeyError):
     __str__ = SnapshotError.__str__  # KeyError would print the repr
 
 
+class AmbiguousError(SnapshotError):
+    """An id in short is how several begin."""
+
+
 class TargetExistsError(SnapshotError):
     """The file to write is there already."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import sys
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
     from snapkit.format.records import Tally
 
 NESTED_WIDTH = 60  # characters of a nested value in a table; --json shows all
+GAP = 3  # between two columns
+WIDE = 160  # columns of what is no terminal: so many are chosen
+ENDLESS = 1 << 20  # and lines of it are never broken: whoever reads a pipe takes them line by line
+SHORT = 8  # characters of an id, as Nomad's own command prints it and takes it back
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+AMOUNTS = re.compile(r"Count|Bytes|Rows|Records|Size")  # columns of numbers that are read with commas
 
 
 def printable(text: str) -> str:
@@ -77,21 +84,46 @@ def grid(*names: str, right: Sequence[int] = ()) -> Table:
 
 
 def _width() -> int:
-    return shutil.get_terminal_size((160, 24)).columns
+    """Columns of the terminal; where there is none, of what is written all the same."""
+    return shutil.get_terminal_size((WIDE, 24)).columns
+
+
+def _line_width() -> int:
+    return _width() if sys.stdout.isatty() or "COLUMNS" in os.environ else ENDLESS
 
 
 def draw(*tables: Table) -> None:
     from rich.console import Console
 
-    console = Console(width=_width(), highlight=False, markup=False)
+    console = Console(width=_line_width(), highlight=False, markup=False)
     with console.capture() as drawn:  # so that print() meets a closed pipe: rich would end the process
         for table in tables:
             console.print(table)
-    print(drawn.get(), end="")
+    print_text("".join(f"{line.rstrip()}\n" for line in drawn.get().splitlines()))
 
 
-def show_frame(frame: pd.DataFrame, json_: bool, limit: int | None, *, everything: bool = False) -> None:
-    """A table as JSON, or as one to read: as many rows as `limit` and as many columns as fit, saying what is left."""
+def counted(number: int, what: str) -> str:
+    """Such as `1 row` or `1,024 rows`."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def show_frame(
+    frame: pd.DataFrame,
+    json_: bool,
+    limit: int | None,
+    *,
+    everything: bool = False,
+    first: Sequence[str] = (),
+) -> None:
+    """A table as JSON, or as one to read: as many rows as `limit` and as many columns as fit, saying what is left.
+
+    Args:
+        frame: The table.
+        json_: As JSON, all of its columns.
+        limit: Rows; 0 for all. Default: 50 on a terminal.
+        everything: All columns, fit they or not; ids are shown whole.
+        first: The columns that come ahead of others, after the key's.
+    """
     from snapkit.state.output.export import records
 
     if json_:
@@ -99,31 +131,47 @@ def show_frame(frame: pd.DataFrame, json_: bool, limit: int | None, *, everythin
         return
     limit = (50 if sys.stdout.isatty() else 0) if limit is None else limit
     shown = frame.head(limit) if limit else frame
-    rows = [{name: _cell(value) for name, value in record.items()} for record in records(shown)]
-    names = list(rows[0]) if rows else [str(name) for name in frame.columns]
-    fitting = names if everything else _fitting(names, rows)
-    numbers = [str(n) for n in frame.columns if frame[n].dtype.kind in "iuf"]
+    rows = [{name: _cell(value, name) for name, value in record.items()} for record in records(shown)]
     if not rows:
         print("0 rows")
         return
-    if everything and sys.stdout.isatty() and not _words_fit(fitting, rows):
+    names = list(rows[0])
+    keys = [str(name) for name in frame.index.names if name]
+    names = list(dict.fromkeys([*keys, *(name for name in first if name in names), *names]))
+    shortened = not everything and sys.stdout.isatty() and _shorten(rows, keys)
+    fitting = names if everything else _fitting(names, rows)
+    narrow = set(fitting) <= set(keys) and first
+    if narrow:  # only what identifies a row fits
+        fitting = names[: len(keys) + len(first)]
+    if narrow or (everything and sys.stdout.isatty() and not _words_fit(fitting, rows)):
         _draw_rows(fitting, rows)
     else:
+        numbers = [str(n) for n in frame.columns if frame[n].dtype.kind in "iuf"]
         table = grid(*fitting, right=[i for i, name in enumerate(fitting) if name in numbers])
         for row in rows:
             table.add_row(*(row[name] for name in fitting))
         draw(table)
-    left = [name for name in names if name not in fitting]
-    if left:
-        print(f"{len(left)} more columns (--columns or --json): {one_line(', '.join(left))}")
-    print(f"{len(frame):,} rows" + (f", {len(shown):,} shown (--limit 0 for all)" if len(shown) < len(frame) else ""))
+    if left := [name for name in names if name not in fitting]:
+        print(f"{counted(len(left), 'more column')} (--columns or --json): {one_line(', '.join(left))}")
+    ids = "; ids are short, and taken so: --columns or --json has them whole" if shortened else ""
+    less = f", {len(shown):,} shown (--limit 0 for all)" if len(shown) < len(frame) else ""
+    print(f"{counted(len(frame), 'row')}{less}{ids}")
+
+
+def _shorten(rows: list[dict[str, str]], keys: Sequence[str]) -> bool:
+    """Ids in short, in place, where they still tell the rows apart; was there one?"""
+    short = [{name: v[:SHORT] if UUID.fullmatch(v) else v for name, v in row.items()} for row in rows]
+    if short == rows or len({tuple(row[key] for key in keys) for row in short}) < len(rows):
+        return False
+    rows[:] = short
+    return True
 
 
 def _words_fit(names: list[str], rows: list[dict[str, str]]) -> bool:
     """Is there room for the longest word of each column?"""
     columns = ([name, *(row[name] for row in rows)] for name in names)
     longest = [max((len(word) for cell in cells for word in cell.split()), default=0) for cells in columns]
-    return sum(longest) + 2 * len(longest) <= _width()
+    return sum(longest) + GAP * len(longest) - 1 <= _width()
 
 
 def _draw_rows(names: list[str], rows: list[dict[str, str]]) -> None:
@@ -139,23 +187,27 @@ def _draw_rows(names: list[str], rows: list[dict[str, str]]) -> None:
 
 def _fitting(names: list[str], rows: list[dict[str, str]]) -> list[str]:
     """The leading columns that fit the terminal, without those that are empty."""
-    room = _width()
+    room = _width() + 1
     fitting: list[str] = []
     for name in names:
         cells = [row[name] for row in rows]
-        room -= max(map(len, [name, *cells]), default=0) + 2
+        room -= max(map(len, [name, *cells]), default=0) + GAP
         if room < 0 and fitting:
             break
         if any(cells):
             fitting.append(name)
         else:
-            room += len(name) + 2
+            room += len(name) + GAP
     return fitting
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any, name: str) -> str:
     if value is None:
         return ""
+    if name == "Share" and isinstance(value, float):
+        return f"{value:.1%}"
+    if isinstance(value, int) and not isinstance(value, bool) and AMOUNTS.search(name):
+        return f"{value:,}"
     if isinstance(value, float):
         return f"{value:.3g}"
     if isinstance(value, tuple):

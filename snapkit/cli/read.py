@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -140,7 +141,7 @@ def show(
         elif table is None:
             show_frame(snapshot.tables, json_, limit)
         elif key:
-            found = snapshot.get(table, *key, reveal=reveal)
+            found = snapshot.get(table, snapshot.find(table, *key), reveal=reveal)
             print_json(_unlocked(snapshot, found, keystore) if unlocks else found)
         else:
             names = [name.strip() for name in columns.split(",")] if columns else None
@@ -150,7 +151,14 @@ def show(
             asked = [*names, *further] if names is not None else None
             frame = _variables(snapshot, asked, keystore) if reads else snapshot.table(table, asked, reveal=reveal)
             frame = _where(frame, where).drop(columns=further, errors="ignore")
-            show_frame(frame, json_, limit, everything=names is not None)
+            show_frame(frame, json_, limit, everything=names is not None, first=_first(table))
+
+
+def _first(table: str) -> Sequence[str]:
+    """The columns that a person wants first: those that the browser of snapshots has first."""
+    from snapkit.jupyter.explorer import FIRST
+
+    return FIRST.get(table, ())
 
 
 ITEMS = "Items"  # as Nomad's API calls what is in a variable

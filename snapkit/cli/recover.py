@@ -74,6 +74,7 @@ def recover(
     if to is not None and (dry_run or confirm is not None):
         raise SnapshotError("asks no cluster", "--to", "leave --dry-run and --confirm out")
     with opened(file, identity) as snapshot:
+        wanted = [(table, *snapshot.find(table, *key)) for table, *key in wanted]
         if to is not None:
             _write_files(snapshot, wanted, to, {**options, "overwrite": overwrite}, json_)
             return

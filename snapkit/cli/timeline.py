@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import ExitStack
+from glob import has_magic
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -100,6 +101,7 @@ def _found(
     from snapkit.state.changes.clock import Clock
     from snapkit.state.changes.timeline import select
     from snapkit.state.changes.timeline import timeline as timeline_of
+    from snapkit.state.snapshot.ids import whole
 
     for table in tables:
         snapshots[0].columns(table)  # so that a wrong name is told
@@ -107,12 +109,16 @@ def _found(
         str(row.ID): str(row.Name) for s in snapshots for row in s.table("nodes", ["Name"]).reset_index().itertuples()
     }
     wanted = [identity for identity, name in named.items() if name in nodes] + [
-        n for n in nodes if n not in named.values()
+        whole(node, named, "table nodes") for node in nodes if node not in named.values()
     ]
     clock = Clock.of(*snapshots)
     found = timeline_of(*snapshots, clock=clock)
-    if clock.note:
-        print(f"snapkit: note: {one_line(clock.note)}", file=sys.stderr)
+    ids, known = set(found["Job"].dropna()), {*named, *found["Node"].dropna()}
+    notes = [f"node {n} is in none of the snapshots" for n in wanted if not any(k.startswith(n) for k in known)]
+    notes += [f"job {job} is in none of the snapshots" for job in jobs if not has_magic(job) and job not in ids]
+    for note in [clock.note, *notes]:
+        if note:
+            print(f"snapkit: note: {one_line(note)}", file=sys.stderr)
     return select(found, kinds=kinds, tables=tables, jobs=jobs, nodes=wanted, since=since, until=until)
 
 

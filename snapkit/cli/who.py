@@ -95,7 +95,7 @@ def who(
     with opened(file, identity) as snapshot:
         if against is not None:
             with opened(against, identity) as later:
-                changes = library.rights_changes(snapshot, later, subjects or None)
+                changes = library.rights_changes(snapshot, later, _whole(subjects, snapshot, later) or None)
             _show(changes, library.folded(changes), json_)
             if len(changes):
                 raise typer.Exit(1)
@@ -108,11 +108,25 @@ def who(
             if not json_:
                 print("Who could have, by the rights in the snapshot. Who did is not in it.")
         elif subjects:
-            rights = library.rights(snapshot, *subjects[0], now=moment)
+            rights = library.rights(snapshot, *_whole(subjects, snapshot)[0], now=moment)
             _show(rights, library.folded(rights), json_)
         else:
             every = library.subjects(snapshot, now=moment)
             _show(every, every, json_)
+
+
+def _whole(subjects: list[tuple[str, str]], *snapshots: Snapshot) -> list[tuple[str, str]]:
+    """With whole ids for ids in short; a name is a name."""
+    from snapkit.state.snapshot.ids import whole
+
+    found = []
+    for kind, wanted in subjects:
+        if (table := {"token": "acl_tokens", "role": "acl_roles"}.get(kind)) is not None:
+            named = [snapshot.table(table, ["Name"])["Name"] for snapshot in snapshots]
+            if not any(names.eq(wanted).any() for names in named):
+                wanted = whole(wanted, [str(id_) for names in named for id_ in names.index], f"table {table}")
+        found.append((kind, wanted))
+    return found
 
 
 def _show(frame: pd.DataFrame, short: pd.DataFrame, json_: bool) -> None:

@@ -503,6 +503,18 @@ def releases() -> tuple[str, ...]:
     return tuple(_definitions()["releases"])
 
 
+_WORDS = {">=": "{} or newer", ">": "newer than {}", "<": "older than {}"}
+
+
+def in_words(releases: str) -> str:
+    """Releases that are given as a version specifier, for a person: `newer than 1.8.4, older than 1.10.5`."""
+    told = []
+    for part in releases.split(","):
+        sign = next((sign for sign in _WORDS if part.startswith(sign)), "")
+        told.append(_WORDS.get(sign, "{}").format(part.removeprefix(sign)))
+    return ", ".join(told)
+
+
 @cache
 def fields(struct: str) -> Mapping[str, Field]:
     """The fields of a struct by name, from all releases known. Empty for a struct that is not known."""

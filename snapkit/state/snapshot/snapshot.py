@@ -24,10 +24,11 @@ from snapkit.format.archive import DEFAULT_LIMITS, STATE, Limits, Progress, Sour
 from snapkit.format.records import Framer, Index
 from snapkit.format.salvage import Salvage, held
 from snapkit.format.salvage import salvage as salvage_from
-from snapkit.format.schema import TIME_TABLE, TYPES, RecordType, Type, fields, record_type, table_type, type_name
+from snapkit.format.schema import TIME_TABLE, TYPES, RecordType, Type, fields, in_words, record_type, table_type, type_name
 from snapkit.format.values import Buffer, Mask, pick, split_list, to_json, unpack
 from snapkit.page import escaped, label, table
 from snapkit.progress import long_work
+from snapkit.state.snapshot.ids import beginning, whole
 from snapkit.state.snapshot.keyring import report as keyring_report
 from snapkit.state.snapshot.keyring import unlock
 from snapkit.state.snapshot.keys import keys
@@ -421,16 +422,34 @@ class Snapshot:
 
         Args:
             table: The table's name.
-            key: Its key fields, one by one or as one tuple; none for a table without a key.
+            key: Its key fields, whole, one by one or as one tuple; none for a table without a key. A program that was
+                given half an id is not given another object: `find()` has the key that ids in short mean.
             reveal: Show secrets.
 
         Raises:
             NotInSnapshotError: There is no such table or record.
             RecordError: The record can't be decoded.
         """
-        if len(key) == 1 and isinstance(key[0], tuple):
-            key = key[0]
-        return self._json(self._find(table, key), None if reveal else self._mask)
+        return self._json(self._find(table, _key(key)), None if reveal else self._mask)
+
+    def find(self, table: str, *key: Any) -> tuple[str, ...]:
+        """The whole key of the object that is meant where ids of UUID form may be in short, as for Nomad's command.
+
+        `snap.get("allocs", *snap.find("allocs", "8f3c12ab"))`. Names are taken whole.
+
+        Args:
+            table: The table's name.
+            key: Its key fields, one by one or as one tuple.
+
+        Raises:
+            NotInSnapshotError: There is no such table, or no record that begins so.
+            AmbiguousError: There are several.
+        """
+        kind, wanted = self._type(table), tuple(str(part) for part in _key(key))
+        if len(wanted) == len(kind.key) and wanted not in (keys := self._keys_of(kind)):
+            wanted = whole(wanted, keys, f"table {table}")
+        self._find(table, wanted)
+        return wanted
 
     def at(self, table: str, position: int, *, reveal: bool = False) -> Any:
         """One object whole, by its row in `table()`: as `get()`, also where there is no key or one stands twice.
@@ -492,7 +511,8 @@ class Snapshot:
         if record is None:
             choices = ["/".join(k) for k in keys]
             wanted = "/".join(str(part) for part in key)
-            raise NotInSnapshotError(f"has no record {wanted!r}", f"table {table}", _suggest(wanted, choices))
+            meant = ["/".join(k) for k in beginning(tuple(str(part) for part in key), keys)]
+            raise NotInSnapshotError(f"has no record {wanted!r}", f"table {table}", _suggest(wanted, choices, meant))
         return record
 
     def _keys_of(self, kind: RecordType) -> dict[tuple[str, ...], int]:
@@ -690,7 +710,7 @@ class Snapshot:
         return {
             "Source": meta.source,
             **salvaged,
-            "Cluster": f"{meta.cluster_id or 'unknown'}, Nomad {meta.version_range or 'unknown'}",
+            "Cluster": f"{meta.cluster_id or 'unknown'}, Nomad {in_words(meta.version_range) or 'unknown'}",
             "Taken": f"{meta.created:%Y-%m-%d %H:%M:%S} UTC" if meta.created is not None else "unknown",
             "Raft": f"index {meta.index}, term {meta.term}, {len(meta.servers)} servers",
             "State": f"{meta.size:,} bytes, {len(self._index):,} records in {len(self._tables)} tables",
@@ -705,8 +725,13 @@ def _moment(milliseconds: int) -> pd.Timestamp | None:
     return pd.Timestamp(milliseconds, unit="ms", tz="UTC").as_unit("ns")
 
 
-def _suggest(wanted: str, choices: Sequence[str]) -> str:
-    close = difflib.get_close_matches(wanted, choices, 3, 0.5)
+def _key(key: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Key fields that were given one by one or as one tuple."""
+    return key[0] if len(key) == 1 and isinstance(key[0], tuple) else key
+
+
+def _suggest(wanted: str, choices: Sequence[str], meant: Sequence[str] = ()) -> str:
+    close = meant[:3] or difflib.get_close_matches(wanted, choices, 3, 0.5)
     if close:
         return f"did you mean {', '.join(close)}?"
     some = ", ".join(choices[:8]) + (" and more" if len(choices) > 8 else "")
