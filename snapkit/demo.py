@@ -10,6 +10,7 @@ from pathlib import Path
 from snapkit.cluster.client import Client
 from snapkit.cluster.recover import recover
 from snapkit.cluster.server import serve
+from snapkit.format.schema import in_words
 from snapkit.jupyter import shared
 from snapkit.state.access.who import who_could
 from snapkit.state.changes.compare import compare
@@ -59,7 +60,8 @@ def tell(snapshot: Snapshot, report: Report) -> None:
         verdict = "matches SHA256SUMS" if member.name != "SHA256SUMS" else "holds the sums of the other two"
         print(f"   {member.name:11} {member.size:>9,} bytes  SHA-256 {member.sha256[:16]}…  {verdict}")
     meta = snapshot.meta
-    print(f"   Taken {meta.created:%Y-%m-%d %H:%M:%S} UTC at Raft index {meta.index} by Nomad {meta.version_range}.")
+    by = in_words(meta.version_range)
+    print(f"   Taken {meta.created:%Y-%m-%d %H:%M:%S} UTC at Raft index {meta.index} by a Nomad {by}.")
     print(
         f"   And would a server take it? {len(report.checks)} checks of every record: {'yes' if report.ok else 'NO'}."
     )

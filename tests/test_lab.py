@@ -141,7 +141,7 @@ def test_the_demo_tells_the_story() -> None:
     matching = re.findall(r"^   (\S+) +[\d,]+ bytes  SHA-256 [0-9a-f]{16}…  matches SHA256SUMS$", said, re.M)
     assert matching == ["meta.json", "state.bin"]
     assert re.search(r"^   SHA256SUMS .* holds the sums of the other two$", said, re.M)
-    assert "Taken 2026-11-23 22:08:36 UTC at Raft index 96 by Nomad >1.10.5." in said
+    assert "Taken 2026-11-23 22:08:36 UTC at Raft index 96 by a Nomad newer than 1.10.5." in said
     tables = re.findall(r"^   (\w+) +(\d+) records +([\d,]+) bytes +(\d+)%$", said, re.M)
     assert tables == [
         ("allocs", "13", "101,402", "51"),

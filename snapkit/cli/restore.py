@@ -16,6 +16,7 @@ import typer
 from snapkit.cli.app import app
 from snapkit.cli.inputs import Identity, Json, Keystore, Overwrite, progress_bar, require_free, source_of
 from snapkit.cli.output import one_line, print_json, print_text
+from snapkit.cli.verify import ALIKE
 from snapkit.errors import SnapshotError
 
 if TYPE_CHECKING:
@@ -188,7 +189,7 @@ def _apply(client: Client, planned: Plan, source: Any, file: str, options: dict[
         with progress_bar(f"Restoring {file}") as progress:
             outcome = apply(client, planned, source, progress=progress, **options)
     except PreflightError as error:
-        print_text(error.report.to_text())
+        print_text(error.report.to_text(most=ALIKE, hint="--plan --json lists all"))
         raise _stopped(error.errors) from error
     except KeyboardInterrupt:
         if (log := options["journal"]).exists():
@@ -208,7 +209,7 @@ def _resume(
         with progress_bar(f"Going on with {path}") as progress:
             outcome = resume(client, path, progress=progress, **options)
     except PreflightError as error:
-        print_text(error.report.to_text())
+        print_text(error.report.to_text(most=ALIKE, hint="--plan --json lists all"))
         raise _stopped(error.errors) from error
     finally:
         if output is not None:  # whatever came of it

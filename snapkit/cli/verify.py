@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 SeverityName = Literal["error", "warning", "note"]
 FormatName = Literal["text", "json", "junit", "html"]
 
+ALIKE = 3  # findings of one kind that the text tells one by one
+
 
 @app.command(
     examples=[
@@ -61,6 +63,9 @@ def verify(
         typer.Option(help="How far to go; each has those before it. Default: references."),
     ] = None,
     now: Now = None,
+    all_: Annotated[
+        bool, typer.Option("--all", help="List all findings of a check, and not the first 20 (the text: 3 of many).")
+    ] = False,
     fail_on: Annotated[SeverityName, typer.Option("--fail-on", help="From which severity on to exit 1.")] = "error",
     json_: Json = False,
     format_: Annotated[FormatName | None, typer.Option("--format", help="Default: text.")] = None,
@@ -114,7 +119,11 @@ def verify(
     options = {"target": target, "keystore": keystore, "digest": digest, "against": against, "now": moment_of(now)}
     options["level"] = level
     # The identity is of no evidence, and may be a secret.
-    given = {name: value for name, value in {**options, "identity": identity}.items() if value is not None}
+    given: dict[str, Any] = {
+        name: value for name, value in {**options, "identity": identity}.items() if value is not None
+    }
+    if all_:
+        given["most"] = sys.maxsize
     reports = _verified(sources, unread, given, rehearse)
     done: dict[str, Any] = {}  # what was done besides, as --json has it
     failure: SnapshotError | None = None
@@ -127,7 +136,7 @@ def verify(
     except SnapshotError as error:  # what was found is told first
         failure = error
     if reports:
-        _report(reports, unread, form, fail_on, output, overwrite, done)
+        _report(reports, unread, form, fail_on, output, overwrite, done, None if all_ else ALIKE)
     if failure is not None:
         raise failure
     _exit_verified(reports, unread, fail_on)
@@ -228,6 +237,7 @@ def _report(
     output: Path | None,
     overwrite: bool,
     done: dict[str, Any],
+    most: int | None,
 ) -> None:
     """On stdout, or in a file and then a line for each source on stdout."""
     from datetime import UTC, datetime
@@ -244,7 +254,7 @@ def _report(
     elif form == "html":
         text = page(reports, unread)
     elif one or output is not None:
-        text = "\n".join(report.to_text() for report in reports)
+        text = "\n".join(report.to_text(most=most, hint="--all lists all") for report in reports)
     else:
         text = lines
     if output is None:

@@ -269,9 +269,19 @@ def test_many_findings_of_one_check_are_cut_short_and_said_to_be() -> None:
     with snapkit.open(FRIDAY) as snap:
         data = rewritten(snap, b"".join(edited(snap, {"allocs": elsewhere})))
     found = [f for f in verify(data, most=5).found if f.check == "refs.alloc-node"]
-    assert [f.place for f in found][-1] == "and so on"
+    assert (found[-1].place, found[-1].message) == ("and so on", "found 18 times; the first 5 are listed")
     assert len(found) == 6
     assert len([f for f in verify(data, most=1_000).found if f.check == "refs.alloc-node"]) == 18
+
+
+def test_records_that_do_not_decode_are_counted_too() -> None:
+    """And no more of them is kept than is listed."""
+    record = forge.record(1, {"Namespace": "default", "ID": 7})
+    found = [
+        f for f in verify(forge.archive(forge.state(*[record] * 50)), most=2).found if f.check == "state.field-type"
+    ]
+    assert [f.place for f in found] == ["state.bin record 1 (Job)", "state.bin record 2 (Job)", "and so on"]
+    assert found[-1].message == "found 50 times; the first 2 are listed"
 
 
 def test_a_report_is_a_dataframe_of_findings() -> None:

@@ -15,6 +15,7 @@ from xml.etree import ElementTree as ET
 import pandas as pd
 
 from snapkit.format.archive import Member
+from snapkit.format.schema import in_words
 from snapkit.page import AMBER, BLUE, GREEN, RED, brief, escaped, label, plain, table
 from snapkit.page import page as html_page
 
@@ -23,6 +24,7 @@ SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")  # the worst fir
 
 LEVELS = ("archive", "framing", "records", "references")  # of the checks; each has those before it
 SHOWN = 20  # findings that a notebook's cell shows; to_html() has all
+AND_SO_ON = "and so on"  # the place of a finding that says of how many of its check there are
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -59,6 +61,23 @@ def findings_frame(found: Iterable[Finding]) -> pd.DataFrame:
     """Findings as a table: Check, Severity, Place, Message, Advice (all str)."""
     rows = [(f.check, f.severity, f.place, f.message, f.advice) for f in found]
     return pd.DataFrame(rows, columns=["Check", "Severity", "Place", "Message", "Advice"], dtype="str")
+
+
+def _together(found: Iterable[Finding], most: int, hint: str) -> Iterator[str]:
+    """Lines of findings, those of one kind (check, severity and advice) told together where they are many."""
+    kinds: dict[tuple[str, str, str], list[Finding]] = {}
+    for finding in found:
+        kinds.setdefault((finding.severity, finding.check, finding.advice), []).append(finding)
+    for (severity, check, advice), alike in kinds.items():
+        if len(alike) <= most:
+            yield from map(str, alike)
+            continue
+        times = f"found {len(alike):,} times"
+        if alike[-1].place == AND_SO_ON:
+            times = alike[-1].message.partition(";")[0]
+        yield f"{severity}: {check}: {times}; {advice}"
+        yield from (f"    {finding.place}: {finding.message}" for finding in alike[:most])
+        yield f"    and more{f' ({hint})' if hint else ''}"
 
 
 class Unread(NamedTuple):
@@ -166,10 +185,16 @@ class Report:
             ],
         }
 
-    def to_text(self) -> str:
-        """For a terminal: the verdict, what is known of the snapshot, then a line for each finding."""
+    def to_text(self, *, most: int | None = None, hint: str = "") -> str:
+        """For a terminal: the verdict, what is known of the snapshot, then a line for each finding.
+
+        Args:
+            most: Tell findings of one kind that are more than that once, with so many of their places.
+            hint: How to see all, where some are left out.
+        """
         lines = [f"{self.source}: {self.summary}", *(f"{name}: {value}" for name, value in self.facts())]
-        return "\n".join(plain(line) for line in [*lines, *map(str, self.found)]) + "\n"
+        told = map(str, self.found) if most is None else _together(self.found, most, hint)
+        return "\n".join(plain(line) for line in [*lines, *told]) + "\n"
 
     def to_line(self) -> str:
         """The verdict and the first error, in one line (without the line feed)."""
@@ -190,7 +215,7 @@ class Report:
     def facts(self) -> Iterator[tuple[str, str]]:
         """What is known of the snapshot and what was checked: names and values."""
         if self.snapshot_id or self.version_range:
-            by = f"written by Nomad {self.version_range}" if self.version_range else ""
+            by = f"written by a Nomad {in_words(self.version_range)}" if self.version_range else ""
             yield "snapshot", ", ".join(part for part in (self.snapshot_id, by) if part)
         yield "checked", ", ".join(self.levels) + (f"; for a restore into {self.target}" if self.target else "")
 

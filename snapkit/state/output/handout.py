@@ -23,6 +23,7 @@ from snapkit.format.age import Identity
 from snapkit.format.archive import DEFAULT_LIMITS, Limits, Progress, Source
 from snapkit.format.salvage import held
 from snapkit.format.salvage.source import Held
+from snapkit.format.schema import in_words
 from snapkit.page import AMBER, BLUE, GREEN, RED, brief, label, page, plain
 from snapkit.page import escaped as one_line
 from snapkit.state.access import who
@@ -560,7 +561,7 @@ def _facts(side: _Side) -> dict[str, str]:
             facts["Salvaged"] = str(snapshot.salvage)
         if snapshot.archive.oddities:
             facts["Odd"] = "; ".join(f"{oddity.place}: {oddity.message}" for oddity in snapshot.archive.oddities)
-    facts["Written by"] = f"Nomad {report.version_range}" if report.version_range else "unknown"
+    facts["Written by"] = f"a Nomad {in_words(report.version_range)}" if report.version_range else "unknown"
     for member in report.members:
         facts[f"{member.name}"] = f"{member.size:,} bytes, SHA-256 {member.sha256}"
     return facts

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 
 from snapkit.errors import SnapshotError
@@ -18,7 +19,7 @@ from snapkit.format import archive
 from snapkit.format.age import Identity
 from snapkit.format.archive import DEFAULT_LIMITS, Limits, Progress, Source
 from snapkit.progress import long_work
-from snapkit.state.findings.report import SEVERITIES, Finding, Report
+from snapkit.state.findings.report import AND_SO_ON, SEVERITIES, Finding, Report
 from snapkit.state.snapshot import Snapshot, open_snapshot
 from snapkit.state.snapshot.release import parse
 from snapkit.state.verify import container, records, references, restore  # noqa: F401 - they register their checks
@@ -30,6 +31,7 @@ from snapkit.state.verify.subject import Subject
 __all__ = ["CHECKS", "LEVELS", "Check", "verify"]
 
 MOST = 20  # findings of one check
+COUNTED = 1_000_000  # that are counted beyond those
 
 
 @long_work("Verifying")
@@ -59,7 +61,7 @@ def verify(
         against: An earlier snapshot of the same cluster.
         level: How far to go: `archive`, `framing`, `records` or `references`; each has those before it.
         now: When it is, for a note on the archive's age.
-        most: How many findings of one check to list; one more then says that there is more.
+        most: How many findings of one check to list; one more then says how many there are.
         limits: Bounds against hostile input.
         progress: Called with the bytes read so far and in all.
         identity: What opens a source that is encrypted (age): the path of an identity file, or its text.
@@ -131,12 +133,11 @@ def _run(subject: Subject, levels: tuple[str, ...], most: int) -> list[Finding]:
     for check in CHECKS.values():
         if check.run is None or not _can_run(check, subject, levels):
             continue
-        for count, (place, message) in enumerate(check.run(subject)):
-            if count == most:
-                more = f"there is more of it; the first {most:,} are listed"
-                found.append(check.finding("and so on", more))
-                break
-            found.append(check.finding(place, message))
+        told = iter(check.run(subject))
+        found += [check.finding(place, message) for place, message in islice(told, most)]
+        if more := sum(1 for _ in islice(told, COUNTED)):
+            times = f"{most + more:,}" if more < COUNTED else f"over {most + more - 1:,}"
+            found.append(check.finding(AND_SO_ON, f"found {times} times; the first {most:,} are listed"))
     return found
 
 

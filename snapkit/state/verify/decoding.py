@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
@@ -58,6 +59,7 @@ class Decoding:
             asked for. Times are Unix nanoseconds, or seconds where Nomad has those; nested values are structs of the
             decoder's. A row is there also for a record that was refused, if it is a map: with what of it can be read.
         found: What is wrong with records, by the id of the check.
+        more: How many more there are of it, by the id of the check.
         refused: The tables that hold a record which Nomad's decoder refuses.
     """
 
@@ -66,10 +68,11 @@ class Decoding:
 
         Args:
             wanted: The columns that checks look at besides, by table.
-            most: How many findings of one check are kept; those beyond are dropped.
+            most: How many findings of one check are kept; those beyond are counted.
         """
         self.columns: dict[str, dict[str, list[Any]]] = {}
         self.found: dict[str, list[Found]] = {}
+        self.more: Counter[str] = Counter()
         self.refused: set[str] = set()
         self._wanted = wanted
         self._most = most
@@ -151,6 +154,8 @@ class Decoding:
         found = self.found.setdefault(check, [])
         if len(found) < self._most:
             found.append((f"state.bin record {number + 1:,} ({type_name(kind.byte)})", message))
+        else:
+            self.more[check] += 1
 
 
 class _Table:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from itertools import groupby, pairwise
+from itertools import groupby, pairwise, repeat
 
 from snapkit.format.archive import created_milliseconds
 from snapkit.format.schema import (
@@ -118,6 +118,7 @@ def order(subject: Subject) -> Iterator[Found]:
 def _told(check_id: str) -> Run:
     def run(subject: Subject) -> Iterator[Found]:
         yield from subject.decoded.found.get(check_id, ())
+        yield from repeat(("", ""), subject.decoded.more[check_id])  # for who counts
 
     return run
 
