@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from snapkit.jupyter.browser import Browser
     from snapkit.jupyter.changes import ChangesBrowser
     from snapkit.jupyter.explorer import SnapshotBrowser
-    from snapkit.state.changes.compare import Changes
+    from snapkit.state.changes.changes import Changes
 
 TAKES = (
     "a snapshot (or its path or URL), changes of compare(), a timeline of timeline(), several snapshots (their "

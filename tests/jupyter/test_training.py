@@ -5,7 +5,10 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -632,3 +635,33 @@ def test_a_state_that_can_not_be_looked_at_is_told(one_job: live.OneJob, monkeyp
     told = Exercise.check(one_job, "c")
     assert not told.ok
     assert "can't be looked at" in told.message
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, None], ids=["killed", "stopped", "by itself"])
+def test_outside_a_copy_its_files_go_with_the_kernel_however_that_ends(
+    end: signal.Signals | None, tmp_path: Path
+) -> None:
+    code = "from snapkit.jupyter import training; print(training.exercise(3).folder, flush=True); input()"
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env=environment,
+        start_new_session=True,
+    ) as kernel:
+        assert kernel.stdout is not None
+        folder = Path(kernel.stdout.readline().strip())
+        assert list(folder.iterdir())
+        assert folder.is_relative_to(tmp_path)
+        if end is None:
+            kernel.communicate("\n", timeout=60)
+            assert list(tmp_path.iterdir()) == []
+        else:
+            os.killpg(kernel.pid, end)  # as a server of kernels does it
+    patience = time.monotonic() + 20
+    while list(tmp_path.iterdir()):
+        assert time.monotonic() < patience
+        time.sleep(0.05)

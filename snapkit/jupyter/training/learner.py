@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import atexit
 import json
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -193,15 +195,32 @@ class Place:
     def __init__(self, folder: Path | None) -> None:
         self.private = folder is not None
         if folder is None:
-            temporary = tempfile.TemporaryDirectory(prefix="snapkit-training-")
-            atexit.register(temporary.cleanup)
-            folder = Path(temporary.name)
+            folder = _passing()
         self.folder = folder
         self.progress = Progress(self.folder / PROGRESS if self.private else None)
 
     def files(self, number: int) -> Path:
         """The folder of an exercise's files, those that are missing made."""
         return lay_out(self.folder, number)
+
+
+def _passing() -> Path:
+    """A folder that goes away with this process, also where that is killed, as nbval ends its kernels.
+
+    A small process waits for the end: that of a pipe, which only this one holds.
+    """
+    folder = tempfile.mkdtemp(prefix="snapkit-training-")
+    code = "import shutil, sys; sys.stdin.read(); shutil.rmtree(sys.argv[1], ignore_errors=True)"
+    waiting = subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", code, folder],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd="/",
+        start_new_session=True,  # out of reach of what ends this one
+    )
+    atexit.register(waiting.communicate)  # whoever looks once this process has ended by itself finds it gone
+    return Path(folder)
 
 
 def lay_out(folder: Path, number: int) -> Path:
