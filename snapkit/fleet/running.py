@@ -7,10 +7,13 @@ it, so a worker that dies loses nothing: its archives go to the others.
 from __future__ import annotations
 
 import logging
+import signal
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import CancelledError
-from contextlib import AbstractContextManager, contextmanager, suppress
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from snapkit.errors import SnapshotError
@@ -143,13 +146,33 @@ _QUIET: dict[str, Any] = {
 }
 
 
-def _local_cluster(workers: int) -> AbstractContextManager[LocalCluster]:
-    """Processes on loopback that take nothing from anybody else: TLS by certificates that are gone with them."""
+@contextmanager
+def _local_cluster(workers: int) -> Iterator[LocalCluster]:
+    """Processes on loopback that take nothing from anybody else: TLS by certificates that are gone with them.
+
+    Ctrl-C is for this process, which ends them: they do not hear it, as a thread that does not starts them. It waits
+    until they have started, as what is half started could be ended by nobody.
+    """
+    resource_tracker.ensure_running()  # which would let them hear it, if it were started with the first of them
+    with TemporaryDirectory(prefix="snapkit-") as folder, ThreadPoolExecutor(1, initializer=_hear_no_ctrl_c) as thread:
+        started = thread.submit(_start, workers, folder)
+        try:
+            yield started.result()
+        finally:
+            with suppress(SnapshotError):  # told by then
+                started.result().close()
+
+
+def _hear_no_ctrl_c() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # of this thread, and of what is started by it
+
+
+def _start(workers: int, folder: str) -> LocalCluster:
     import dask
     import distributed
 
     try:
-        with dask.config.set(_QUIET):
+        with dask.config.set(_QUIET | {"temporary-directory": folder}):
             return distributed.LocalCluster(
                 n_workers=workers,
                 threads_per_worker=1,

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import stat
 import subprocess
 import sys
+import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ import pytest
 
 from ..conftest import ARCHIVES, DATA, oracle
 from ..fleet.series import HERE, START, damaged, hourly, made, written
-from . import environment, failed, fine, run, spawn
+from . import command, environment, failed, fine, run, spawn
 
 NOW = f"{START + timedelta(hours=12):%Y-%m-%dT%H:%M:%SZ}"
 
@@ -48,7 +51,7 @@ def test_list_shows_what_there_is() -> None:
 def test_every_view_has_its_table_and_its_json(tmp_path: Path, show: str) -> None:
     hourly(tmp_path, 3)
     rows(str(tmp_path), "--show", show)
-    assert "rows" in fine("fleet", "list", str(tmp_path), "--show", show).splitlines()[-1]
+    assert "row" in fine("fleet", "list", str(tmp_path), "--show", show).splitlines()[-1]
 
 
 def test_list_has_damage_as_a_row(tmp_path: Path) -> None:
@@ -148,3 +151,34 @@ def test_several_processes_on_the_command_line(tmp_path: Path) -> None:
     assert (ran.status, ran.err) == (0, "")
     assert ran.out == fine("fleet", "check", tmp_path, "--now", NOW)
     assert f"newest good: {HERE}" in ran.out
+
+
+def test_ctrl_c_while_processes_start_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    """As a terminal has it: all of them hear it, at a moment when the first is there and does not listen yet."""
+    psutil = pytest.importorskip("psutil")
+    hourly(tmp_path / "snaps", 3)
+    (tmp_path / "tmp").mkdir()
+    process = subprocess.Popen(
+        command("fleet", "check", tmp_path / "snaps", "--workers", 2, "--now", NOW),
+        env=environment(TMPDIR=tmp_path / "tmp"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+    def started() -> list[Any]:
+        found = psutil.Process(process.pid).children(recursive=True)
+        return [child for child in found if any("spawn_main" in word for word in child.cmdline())]
+
+    ends = time.monotonic() + 60
+    while not started():
+        assert process.poll() is None
+        assert time.monotonic() < ends
+        time.sleep(0.005)
+    children = psutil.Process(process.pid).children(recursive=True)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (130, "", "snapkit: interrupted\n")
+    assert not psutil.wait_procs(children, timeout=30)[1]
+    assert not list((tmp_path / "tmp").iterdir())
