@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import time
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from snapkit.cli.output import note_oddities, printable
-from snapkit.errors import SnapshotError
+from snapkit.errors import ArchiveError, RecordError, SnapshotError
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -68,11 +69,23 @@ def source_of(file: str) -> Any:
 def opened(file: str, identity: str | None = None) -> Iterator[Snapshot]:
     from snapkit.state.snapshot import open_snapshot
 
-    with progress_bar(f"Reading {file}") as progress:
+    with progress_bar(f"Reading {file}") as progress, salvage_told(file):
         snapshot = open_snapshot(source_of(file), progress=progress, identity=identity)
     with snapshot:
         note_oddities(snapshot.archive)
         yield snapshot
+
+
+@contextmanager
+def salvage_told(file: str) -> Iterator[None]:
+    """Of a file that is damaged, say also what can still be had of it."""
+    try:
+        yield
+    except (ArchiveError, RecordError) as error:
+        if file != "-" and error.check != "archive.not-a-snapshot":
+            salvage = f"`snapkit verify {shlex.quote(file)} --salvage OUT` writes what is certain in it"
+            error.advice = f"{error.advice}; {salvage}" if error.advice else salvage
+        raise
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from snapkit.cli.inputs import (
     Tables,
     opened,
     progress_bar,
+    salvage_told,
     source_of,
 )
 from snapkit.cli.output import draw, grid, note_oddities, one_line, print_json, printable, show_frame
@@ -46,7 +47,7 @@ def inspect(file: File, identity: Identity = None, json_: Json = False) -> None:
     from snapkit.format.schema import type_name
 
     framer = Framer(index=False)
-    with progress_bar(f"Reading {file}") as progress:
+    with progress_bar(f"Reading {file}") as progress, salvage_told(file):
         found = archive.read(source_of(file), framer, progress=progress, identity=identity)
         try:
             framer.close()

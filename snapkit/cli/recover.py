@@ -110,6 +110,7 @@ def _recover(
     reveal: bool,
 ) -> None:
     from snapkit.cluster.client import Client
+    from snapkit.cluster.recover import RecoverError
     from snapkit.cluster.recover import recover as recovered
 
     client = Client.from_env()
@@ -126,7 +127,12 @@ def _recover(
             return
         if typer.prompt("Type the cluster's address to write this", err=True) != client.address:
             raise SnapshotError(f"is {client.address}", "the cluster", "nothing was sent")
-    _show(recovered(client, snapshot, wanted, **options), json_, reveal)
+    try:
+        _show(recovered(client, snapshot, wanted, **options), json_, reveal)
+    except RecoverError as error:
+        if error.recovery is not None and (error.recovery.steps["Result"] == "written").any():
+            _show(error.recovery, json_, reveal)  # the secrets of new tokens are told here or nowhere
+        raise
 
 
 def _show(recovery: Recovery, json_: bool, reveal: bool) -> None:

@@ -270,6 +270,16 @@ def _report(
             print_text(f"{line}\n")
         elif name == "salvage" and form != "json":
             print(f"snapkit: note: {line}", file=sys.stderr)  # never silently
+    if one and reports and form == "text" and "salvage" not in done and _is_damaged(reports[0]):
+        print_text("what is certain in it: --salvage OUT writes that as a whole archive\n")
+
+
+def _is_damaged(report: Report) -> bool:
+    """Is the container or its framing damaged, of what is a snapshot?"""
+    from snapkit.state.verify import CHECKS
+
+    found = {f.check for f in report.found if f.severity == "error"}
+    return "archive.not-a-snapshot" not in found and any(CHECKS[c].level in ("archive", "framing") for c in found)
 
 
 def _total(reports: list[Report], unread: list[Unread]) -> str:

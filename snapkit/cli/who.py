@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,6 +26,8 @@ KINDS = ("anonymous", "policy", "role", "token", "workload")
         "who wednesday.snap",
         "who wednesday.snap --anonymous",
         "who wednesday.snap --can submit-job --namespace default",
+        "who wednesday.snap --can management --since tuesday.snap",
+        "who wednesday.snap --did",
         "who tuesday.snap --against wednesday.snap",
     ]
 )
@@ -63,6 +66,15 @@ def who(
     name: Annotated[
         str | None, typer.Option("--name", help="With --can: the node pool or host volume.", metavar="NAME")
     ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            "--since", help="With --can: it was done after this earlier snapshot was taken.", metavar="EARLIER"
+        ),
+    ] = None,
+    did: Annotated[
+        bool, typer.Option("--did", help="Which token registered each version of a job, or drained a node last.")
+    ] = False,
     against: Annotated[
         str | None, typer.Option("--against", help=f"How rights differ in this later one. {FILE}", metavar="FILE")
     ] = None,
@@ -72,24 +84,25 @@ def who(
 ) -> None:
     """Who may do what: tokens, roles and policies, whoever gives no token, and tasks.
 
-    With --can, who could have done a thing; who did is not in the state. With --against, exits 1 if rights differ.
-    Text has levels for capabilities and shortens long lists; JSON has a row for each right.
+    With --can, who could have done a thing; who did is in the state of few things alone: --did. With --against, exits 1
+    if rights differ. Text has levels for capabilities and shortens long lists; JSON has a row for each right.
     """
     from snapkit.state.access import who as library
     from snapkit.state.access.scopes import listed
 
     named = dict(zip(KINDS, ("" if anonymous else None, policy, role, token, workload), strict=True))
     subjects = [(kind, id_) for kind, id_ in named.items() if id_ is not None]
-    asked = [*(f"--{kind}" for kind, _ in subjects), *(["--can"] if can else []), *(["--against"] if against else [])]
-    if len(subjects) > 1 or (can is not None and len(asked) > 1):
+    others = {"--can": can, "--against": against, "--did": did or None}
+    asked = [*(f"--{kind}" for kind, _ in subjects), *(option for option, given in others.items() if given is not None)]
+    if len(subjects) > 1 or (len(asked) > 1 and (can is not None or did)):
         raise SnapshotError("can't be asked for together", " and ".join(asked), "give one of them")
-    place = {"--namespace": namespace, "--path": path, "--scope": scope, "--name": name}
+    place = {"--namespace": namespace, "--path": path, "--scope": scope, "--name": name, "--since": since}
     alone = next((option for option, value in place.items() if value is not None), None)
     if can is None and alone is not None:
         raise SnapshotError("needs --can", alone, "say what was done by --can CAPABILITY")
     if against is not None and now is not None:
         raise SnapshotError("does not go with --against", "--now", "leave it out: that tokens expire is no difference")
-    if file == against == "-":
+    if file == "-" and "-" in (against, since):
         raise SnapshotError("can be read once", "standard input", "save one of the two as a file")
     moment = moment_of(now)
     with opened(file, identity) as snapshot:
@@ -101,12 +114,19 @@ def who(
                 raise typer.Exit(1)
         elif can is not None:
             _note_missing(snapshot, namespace)
-            found = library.who_could(snapshot, can, namespace, path, scope=scope, name=name, now=moment)
+            with opened(since, identity) if since is not None else nullcontext() as earlier:
+                given: dict[str, Any] = {"scope": scope, "name": name, "now": moment, "since": earlier}
+                found = library.who_could(snapshot, can, namespace, path, **given)
             times = {column: found[column].dt.floor("s") for column in ("ExpirationTime", "CreateTime")}
             where = [listed(names) for names in found["Where"]]
             _show(found, found.drop(columns="Expired").assign(Where=where, **times), json_)
             if not json_:
-                print("Who could have, by the rights in the snapshot. Who did is not in it.")
+                print("Who could have, by the rights in the snapshot. Of who did, it tells little: --did.")
+        elif did:
+            found = library.who_did(snapshot)
+            _show(found, found.assign(Time=found["Time"].dt.floor("s")), json_)
+            if not json_:
+                print("Of nothing else does the state keep by which token it was done; and a token is no person.")
         elif subjects:
             rights = library.rights(snapshot, *_whole(subjects, snapshot)[0], now=moment)
             _show(rights, library.folded(rights), json_)

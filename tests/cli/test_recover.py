@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import stat
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import snapkit
 from snapkit import Client
 from snapkit.cluster import connection
+from snapkit.cluster import recover as library
+from snapkit.cluster.recover import RecoverError
 from snapkit.cluster.server import ServedCluster
 
 from ..conftest import path_of
@@ -105,6 +109,24 @@ def test_a_new_token_is_told_its_secret_where_that_is_asked_for(friday: ServedCl
     assert "secret masked:" in said
     said = fine("recover", "--reveal", "--confirm", friday.address, path_of("v2.0.5/monday"), "acl_tokens", *gone)
     secret = said.splitlines()[-1].partition("secret ")[2].split()[0]
+    assert Client(friday.address, token=secret).self_token()["Name"] == "ops dashboard"
+
+
+def test_what_was_written_before_it_failed_is_told_and_new_secrets_with_it(
+    friday: ServedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaking(*args: Any, **options: Any) -> Any:
+        error = RecoverError("broke", "the next step", "look")
+        error.recovery = done(*args, **options)
+        raise error
+
+    done = library.recover
+    monkeypatch.setattr(library, "recover", breaking)
+    with snapkit.open(path_of("v2.0.5/monday")) as snap:
+        gone = [str(a) for a, row in snap.acl_tokens.iterrows() if row["Name"] == "ops dashboard"]
+    ran = run("recover", "--reveal", "--confirm", friday.address, path_of("v2.0.5/monday"), "acl_tokens", *gone)
+    assert (ran.status, ran.err) == (2, "snapkit: the next step: broke; look\n")
+    secret = re.findall(r"secret ([0-9a-f-]{36})", ran.out)[0]
     assert Client(friday.address, token=secret).self_token()["Name"] == "ops dashboard"
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import snapkit
-from snapkit.state.access.who import rights, rights_changes, subjects, who_could
+from snapkit.state.access.who import rights, rights_changes, subjects, who_could, who_did
 
 from ..conftest import ORACLES, path_of
 from ..state import samples
@@ -35,6 +35,8 @@ def test_json_is_what_the_library_gives() -> None:
             (rows(MONDAY, "--policy", "ops-read"), rights(snap, "policy", "ops-read")),
             (rows(MONDAY, "--anonymous"), rights(snap)),
             (rows(MONDAY, "--can", "submit-job"), who_could(snap, "submit-job")),
+            (rows(TUESDAY, "--can", "submit-job", "--since", MONDAY), who_could(later, "submit-job", since=snap)),
+            (rows(TUESDAY, "--did"), who_did(later)),
         ):
             assert len(found) == len(frame) > 0
             assert list(found[0]) == list(frame.columns)
@@ -73,10 +75,10 @@ def test_rights_are_short_for_people() -> None:
     ]
 
 
-def test_who_could_have_and_that_it_is_not_known_who_did() -> None:
+def test_who_could_have_and_that_it_is_hardly_known_who_did() -> None:
     text = fine("who", WEDNESDAY, "--can", "submit-job", "--namespace", "shop", columns=300)
     assert 'policy shop-deploy through role on-call: namespace "*": submit-job' in text
-    assert text.endswith("\n6 rows\nWho could have, by the rights in the snapshot. Who did is not in it.\n")
+    assert text.endswith("\n6 rows\nWho could have, by the rights in the snapshot. Of who did, it tells little: --did.\n")
     assert {
         row["Name"] for row in rows(MONDAY, "--can", "write", "--path", "psp/credentials", "--namespace", "shop")
     } == {
@@ -93,6 +95,15 @@ def test_who_could_have_and_that_it_is_not_known_who_did() -> None:
     ]
     late = rows(MONDAY, "--can", "submit-job", "--namespace", "shop", "--now", "2026-12-01")
     assert {row["Name"]: row["Valid"] for row in late}["shop deployer"] == "expired"
+
+
+def test_which_token_did_what_is_told_where_the_state_has_it() -> None:
+    said = lines(fine("who", WEDNESDAY, "--did"))
+    assert said[1] == [
+        *("2026-11-23T22:08:55Z", "139", "registered", "job_versions", "default/metrics-agent/0"),
+        *("token", "b11d19dc-ef33-7f21-5ff8-f259fc98a764", "svc-backup", "management", "True"),
+    ]
+    assert " ".join(said[-1]).startswith("Of nothing else does the state keep")
 
 
 def test_a_namespace_that_is_not_there_is_pointed_out() -> None:
@@ -121,6 +132,9 @@ def test_differences_are_status_one_and_their_absence_none() -> None:
         (["--token", "pager", "--anonymous"], "--anonymous and --token: can't be asked for together"),
         (["--token", "pager", "--can", "submit-job"], "can't be asked for together"),
         (["--can", "submit-job", "--against", "x"], "--can and --against: can't be asked for together"),
+        (["--did", "--can", "submit-job"], "--can and --did: can't be asked for together"),
+        (["--did", "--against", "x"], "--against and --did: can't be asked for together"),
+        (["--did", "--since", "x"], "--since: needs --can"),
         (["--namespace", "shop"], "--namespace: needs --can"),
         (["--token", "pager", "--path", "a"], "--path: needs --can"),
         (["--against", "no-such-file"], "no-such-file"),

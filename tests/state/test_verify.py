@@ -259,6 +259,7 @@ def test_nothing_to_read_is_an_error_and_all_else_a_report(tmp_path: Path) -> No
         assert not report.ok
         assert report.found[0].place
         assert report.found[0].advice
+        assert "records" not in report.levels, "none could be looked at"
 
 
 def test_many_findings_of_one_check_are_cut_short_and_said_to_be() -> None:

@@ -113,6 +113,8 @@ def verify(
         members = reading.archive.members
         found.sort(key=_rank)
         ran = tuple(check.id for check in CHECKS.values() if _can_run(check, subject, levels))
+        looked_at = {CHECKS[id_].level for id_ in (*ran, *(finding.check for finding in found))}
+        levels = tuple(level for level in levels if level in looked_at)
         return Report(archive.describe(src), tuple(found), target or "", snapshot_id, ranges, members, levels, ran)
 
 
