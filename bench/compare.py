@@ -97,7 +97,7 @@ def child(name: str, *paths: str) -> None:
     print(time.perf_counter() - started, peak_memory())
 
 
-def report(figures: dict[str, tuple[float, float]], size: int, changed: int, rounds: int) -> str:
+def report(figures: dict[str, tuple[float, ...]], size: int, changed: int, rounds: int) -> str:
     scanned, base = figures["scan"][0], figures["inflate"][0]
     rows = {
         "inflate": "inflating both",

@@ -1,17 +1,17 @@
 """How long redacting an archive takes, and how much memory, against the floor: inflating it and nothing else.
 
-    python -m bench.redact                                  # print the figures
-    python -m bench.redact --write bench/redact-results.md  # and keep them
-
-Seconds are of the processor, all threads together: what else the machine does does not meet them. The rows that
-redact the records do so in an open snapshot; what else the whole takes is opening it and compressing the new archive.
+python -m bench.redact                                                   # print the figures
+python -m bench.redact --megabytes 1000 --write bench/redact-results.md  # and keep them
 """
 
 from __future__ import annotations
 
 import argparse
-import gc
+import gzip
+import os
+import platform
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -19,88 +19,127 @@ from pathlib import Path
 
 import snapkit
 from bench.grow import grow
-from bench.speed import SMALL, floor, peak_memory
+from bench.speed import SMALL, floor
 from bench.turns import medians, options, publish
 from snapkit.format import archive
 from snapkit.state.redact.profiles import Profile
-from snapkit.state.redact.whole import Redactor, redact
-from snapkit.state.snapshot.store import Store
+from snapkit.state.redact.whole import redact
 
 PROFILES: tuple[Profile, ...] = ("share", "training", "strict")
+LOOK = 0.05  # seconds between two looks at the memory
 
 
-def opening(path: str) -> Callable[[], object]:
-    return lambda: snapkit.open(path).close()
+def zlib_floor(path: str) -> None:
+    """Inflate the archive as Python's own gzip does."""
+    with gzip.open(path) as file:
+        while file.read(1 << 20):
+            pass
 
 
-def writing(path: str) -> Callable[[], object]:
-    snapshot = snapkit.open(path)
-    target = Path(path).with_suffix(".copy")
-    write = partial(archive.write, target, snapshot.archive.meta, overwrite=True)
-    return lambda: write(snapshot.chunks(), snapshot.meta.size)
+def opening(path: str) -> None:
+    snapkit.open(path).close()
 
 
-def records(profile: Profile, path: str) -> Callable[[], object]:
-    snapshot = snapkit.open(path)
-
-    def run() -> None:
-        gc.disable()  # as redact() does
-        out = Store()
-        for piece in Redactor(snapshot, profile, "bench").pieces():
-            out.write(piece)
-
-    return run
+def copying(path: str) -> None:
+    """What is left of redacting where nothing is redacted."""
+    with snapkit.open(path) as snapshot:
+        archive.write(Path(path).with_suffix(".copy"), snapshot.archive.meta, snapshot.chunks(), overwrite=True)
 
 
-def whole(profile: Profile, path: str) -> Callable[[], object]:
-    target = Path(path).with_suffix(f".{profile}")
-    return lambda: redact(path, target, profile=profile, key="bench", overwrite=True)
+def whole(profile: Profile, workers: int | None, path: str) -> None:
+    redact(path, Path(path).with_suffix(f".{profile}"), profile=profile, key="bench", overwrite=True, workers=workers)
 
 
-MEASURED: dict[str, Callable[[str], Callable[[], object]]] = {
-    "floor": lambda path: partial(floor, path),
+MEASURED: dict[str, Callable[[str], None]] = {
+    "isal": floor,
+    "zlib": zlib_floor,
     "open": opening,
-    "write": writing,
-    **{f"records-{profile}": partial(records, profile) for profile in PROFILES},
-    **{f"whole-{profile}": partial(whole, profile) for profile in PROFILES},
+    "copy": copying,
+    **{f"one-{profile}": partial(whole, profile, 1) for profile in PROFILES},
+    **{f"all-{profile}": partial(whole, profile, None) for profile in PROFILES},
 }
 TITLES = {
-    "floor": "inflating",
+    "isal": "inflating by isal, as snapkit does",
+    "zlib": "inflating by zlib, as Python's gzip does",
     "open": "opening (inflating, hashing, framing, keeping)",
-    "write": "writing the same state as an archive",
-    **{f"records-{profile}": f"redacting the records, `{profile}`" for profile in PROFILES},
-    **{f"whole-{profile}": f"`snapkit redact --profile {profile}`" for profile in PROFILES},
+    "copy": "opening, and writing the same as an archive",
+    **{f"one-{profile}": f"`{profile}`, in one process" for profile in PROFILES},
+    **{f"all-{profile}": f"`{profile}`, as `snapkit redact` does it" for profile in PROFILES},
 }
+
+
+class Memory:
+    """Looks how much memory this process and those that it started have of their own: without mapped files."""
+
+    def __init__(self) -> None:
+        self.most = 0
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread.start()
+
+    def end(self) -> int:
+        """The most at once, in KiB."""
+        self._ended.set()
+        self._thread.join()
+        return self.most
+
+    def _look(self) -> None:
+        while not self._ended.wait(LOOK):
+            self.most = max(self.most, sum(map(_own, [os.getpid(), *_children()])))
+
+
+def _children() -> list[int]:
+    found = []
+    for path in Path("/proc/self/task").glob("*/children"):
+        found += [int(pid) for pid in path.read_text().split()]
+    return found
+
+
+def _own(pid: int) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:  # it has ended
+        return 0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("RssAnon:"))
+
+
+def processor() -> float:
+    """Seconds of the processor, of the processes that this one started and that have ended too."""
+    return sum(os.times()[:4])
 
 
 def child(name: str, path: str) -> None:
+    run = MEASURED[name]
     with tempfile.TemporaryDirectory() as folder:
         small = Path(folder) / "small.snap"
         small.write_bytes(SMALL.read_bytes())
-        MEASURED[name](str(small))()  # what is imported or set up on first use
-    run = MEASURED[name](path)
-    started = time.process_time()
-    run()
-    print(time.process_time() - started, peak_memory())
+        run(str(small))  # what is imported or set up on first use
+    memory = Memory()
+    spent, started = processor(), time.perf_counter()
+    run(path)
+    print(time.perf_counter() - started, processor() - spent, memory.end())
 
 
-def report(figures: dict[str, tuple[float, float]], size: int, rounds: int) -> str:
-    base = figures["floor"][0]
+def report(figures: dict[str, tuple[float, ...]], size: int, compressed: int, rounds: int) -> str:
+    isal, zlib = figures["isal"][0], figures["zlib"][0]
     lines = [
-        f"| {TITLES[name]} | {seconds:.2f} | {seconds / base:.1f} | {peak / 1024:.0f} MiB |"
-        for name, (seconds, peak) in figures.items()
+        f"| {TITLES[name]} | {seconds:.2f} | {seconds / zlib:.1f} | {seconds / isal:.1f} | {spent:.2f}"
+        f" | {own / 1024:.0f} MiB |"
+        for name, (seconds, spent, own) in figures.items()
     ]
     return "\n".join(
         [
             "# Redacting",
             "",
-            f"An archive of {size / 1e6:.0f} MB of state, made by `bench/grow.py` from Friday's. Medians of {rounds}",
-            "rounds, taking turns; seconds of the processor. Memory is what the process had at most: the old and the",
-            "new state lie in unnamed files that are mapped, and their pages are counted while they are in use.",
-            "Aim of the whole: 12 times inflating, of which opening and writing alone take most.",
+            f"An archive of {size / 1e6:.0f} MB of state ({size / compressed:.1f} to 1), made by `bench/grow.py` from",
+            "Friday's: next to no two allocations of it have the same job. Medians of",
+            f"{rounds} rounds that take turns, {os.cpu_count()} cores, Python {platform.python_version()}. Seconds are",
+            "those that one waits, and those of the processor in all processes. Memory is what all of these have of",
+            "their own at most, without the pages of the mapped state, which the system takes back when it needs them.",
+            "Aim: 12 times inflating.",
             "",
-            "| what | seconds | of inflating | peak memory of the process |",
-            "| --- | --- | --- | --- |",
+            "| what | seconds | of zlib's | of isal's | of the processor | memory |",
+            "| --- | --- | --- | --- | --- | --- |",
             *lines,
             "",
         ]
@@ -116,9 +155,9 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "large.snap"
-        size, _ = grow(SMALL, path, asked.megabytes)
+        size, compressed = grow(SMALL, path, asked.megabytes)
         commands = {name: ("bench.redact", name, str(path)) for name in MEASURED}
-        page = report(medians(commands, asked.rounds), size, asked.rounds)
+        page = report(medians(commands, asked.rounds), size, compressed, asked.rounds)
     publish(page, asked.write)
 
 

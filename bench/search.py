@@ -70,7 +70,7 @@ def timed(ask: Callable[[], object]) -> None:
     print(time.perf_counter() - started, time.process_time() - used)
 
 
-def report(figures: dict[str, tuple[float, float]], size: int, hits: dict[str, int], rounds: int) -> str:
+def report(figures: dict[str, tuple[float, ...]], size: int, hits: dict[str, int], rounds: int) -> str:
     """The figures as a page."""
     base, inflating = figures["read"][0], figures["inflate"][0]
 

@@ -102,12 +102,12 @@ def peak_memory() -> int:
     return next(int(line.split()[1]) for line in Path("/proc/self/status").open() if line.startswith("VmHWM"))
 
 
-def measure(path: Path, rounds: int) -> dict[str, tuple[float, float]]:
+def measure(path: Path, rounds: int) -> dict[str, tuple[float, ...]]:
     """Medians of seconds and peak memory (KiB) by name."""
     return medians({name: ("bench.speed", name, str(path)) for name in ("interpreter", *MEASURED, "command")}, rounds)
 
 
-def report(figures: dict[str, tuple[float, float]], size: int, compressed: int, rounds: int) -> str:
+def report(figures: dict[str, tuple[float, ...]], size: int, compressed: int, rounds: int) -> str:
     """The figures as a page, each with its target."""
     base, interpreter = figures["floor"][0], figures["interpreter"][1]
 

@@ -28,20 +28,17 @@ def publish(page: str, write: Path | None) -> None:
         write.write_text(page, encoding="utf-8")
 
 
-def medians(children: Mapping[str, Sequence[str]], rounds: int) -> dict[str, tuple[float, float]]:
-    """Medians of seconds and peak memory (KiB) by name.
+def medians(children: Mapping[str, Sequence[str]], rounds: int) -> dict[str, tuple[float, ...]]:
+    """Medians of the figures by name: mostly seconds and peak memory (KiB).
 
     Args:
-        children: The module that each runs as `python -m MODULE --child ARGUMENT…`, which prints the two figures.
+        children: The module that each runs as `python -m MODULE --child ARGUMENT…`, which prints the figures.
         rounds: How often each.
     """
-    figures: dict[str, list[list[float]]] = {name: [] for name in children}
+    turns: dict[str, list[list[float]]] = {name: [] for name in children}
     for _ in range(rounds):
         for name, (module, *arguments) in children.items():
             command = [sys.executable, "-m", module, "--child", *arguments]
             output = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout
-            figures[name].append([float(word) for word in output.split()])
-    return {
-        name: (statistics.median(seconds for seconds, _ in turns), statistics.median(peak for _, peak in turns))
-        for name, turns in figures.items()
-    }
+            turns[name].append([float(word) for word in output.split()])
+    return {name: tuple(map(statistics.median, zip(*figures, strict=True))) for name, figures in turns.items()}
