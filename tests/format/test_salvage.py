@@ -23,7 +23,7 @@ from snapkit.format.records import Framer
 from snapkit.format.salvage import Gap, Salvage, held, salvage
 from snapkit.format.salvage.scanner import Scanner
 from snapkit.format.schema import BY_BYTE, STREAM_ORDER
-from tests import forge
+from tests import capped, forge
 
 from ..conftest import ARCHIVES, DATA, RAFT_DIRECTORIES, path_of
 
@@ -403,3 +403,33 @@ def test_noise_raises_nothing_but_snapshot_errors() -> None:
         for _ in range(60):
             with suppress(SnapshotError):
                 salvaged(head + dice.randbytes(dice.randrange(2000)), suspect=True)
+
+
+CUT_MEANWHILE = """
+    import os, pathlib, tempfile
+    from snapkit.format.salvage import salvage
+
+    records = [forge.record(0, {"ID": f"{i:010}", "Name": "x" * 1000}) for i in range(8_000)]
+    records[4_000] = bytes(len(records[0]))
+    hole = forge.state(*records)
+    file = pathlib.Path(tempfile.mkdtemp()) / "state.bin"
+    file.write_bytes(hole)
+
+    class Sink:
+        size = 0
+
+        def write(self, chunk):
+            os.truncate(file, 0)
+            self.size += len(chunk)
+
+    sink = Sink()
+    _, account = salvage(file, sink, "why")
+    print(account.bytes_read == len(hole), sink.size == account.bytes_kept > 7_000_000)
+    file.unlink()
+    file.parent.rmdir()
+"""
+
+
+def test_a_file_that_is_cut_while_it_is_read_ends_no_process() -> None:
+    """As one that is mapped would, by SIGBUS."""
+    assert capped.run(CUT_MEANWHILE) == "True True\n"

@@ -86,10 +86,10 @@ def _found(source: Source, name: str, limits: Limits) -> Iterator[Found]:
         if path.is_dir():
             alone = (path / STATE).exists()
             copy = path if alone else archive.find_raft_snapshot(path)[0]
-            with file_view(copy / STATE) as state:
+            with file_view(copy / STATE, limits) as state:
                 yield from_state("raft directory", str(copy), state, _meta_of(copy, limits))
             return
-        with file_view(path) as view, _found(view, name, limits) as found:
+        with file_view(path, limits) as view, _found(view, name, limits) as found:
             yield found
         return
     else:
