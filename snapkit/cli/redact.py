@@ -47,6 +47,15 @@ def redact(
         bool,
         typer.Option("--token", help=f"Plant a management token and print it: a new one, or {TOKEN} is its secret."),
     ] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            help="Processes that redact. Default: one for each core, if the state is large.",
+            show_default=False,
+            min=1,
+            metavar="NUMBER",
+        ),
+    ] = None,
     check: Annotated[bool, typer.Option("--check", help="Write nothing: look for what looks like a secret.")] = False,
     overwrite: Overwrite = False,
     identity: Identity = None,
@@ -75,6 +84,7 @@ def redact(
             token=token and (os.environ.get(TOKEN) or True),
             overwrite=overwrite,
             progress=progress,
+            workers=workers,
         )
     if json_:
         print_json(_as_json(done))

@@ -58,6 +58,12 @@ def test_one_key_gives_one_archive_also_from_the_environment(tmp_path: Path, mon
     assert len({(tmp_path / f"{i}.snap").read_bytes() for i in (1, 2, 3)}) == 1
 
 
+def test_several_processes_give_the_same_archive(tmp_path: Path) -> None:
+    fine("redact", "--key", "k", "--workers", "2", FRIDAY, tmp_path / "2.snap")
+    redact(FRIDAY, tmp_path / "1.snap", key="k")
+    assert (tmp_path / "1.snap").read_bytes() == (tmp_path / "2.snap").read_bytes()
+
+
 def test_check_is_1_where_something_is_found_and_0_where_nothing_is(tmp_path: Path) -> None:
     pytest.importorskip("detect_secrets")
     ran = run("redact", "--check", FRIDAY)
