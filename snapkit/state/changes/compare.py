@@ -217,23 +217,24 @@ def _notes(a: Snapshot, b: Snapshot, objects: Sequence[Changed]) -> Iterator[Fin
         what = f"the second was taken before the first ({new.created} and {old.created})"
         yield Finding("compare.order", "note", "", what, "what is added here was removed then: give the earlier first")
     else:
-        yield from _restored(old, new, objects)
-        yield from _rewritten(old, objects)
-        yield from _made_anew(old, objects)
+        taken = old.index if a.salvage is None else None  # what is lost may have been as it is in the second
+        yield from _restored(old, new, taken, objects)
+        yield from _rewritten(taken, objects)
+        yield from _made_anew(taken, objects)
 
 
-def _rewritten(old: Meta, objects: Iterable[Changed]) -> Iterator[Finding]:
+def _rewritten(taken: int | None, objects: Iterable[Changed]) -> Iterator[Finding]:
     for item in objects:
         if item.kind.table in _WRITTEN and item.change == "changed" and item.is_noise:
             was, now = (index_of(record) for record in (item.before, item.after))
-            if _is_put_back(was, now, old.index):
+            if _is_put_back(was, now, taken):
                 continue  # by a restore, which is told of by itself
             what = f"it was written since (ModifyIndex {was} became {now}) and is as it was"
             place = f"table {item.kind.table}, {name_of(item.key)}"
             yield Finding("compare.rewritten", "note", place, what, "somebody may have put it back")
 
 
-def _restored(old: Meta, new: Meta, objects: Sequence[Changed]) -> Iterator[Finding]:
+def _restored(old: Meta, new: Meta, taken: int | None, objects: Sequence[Changed]) -> Iterator[Finding]:
     """A later snapshot that is older: a restore lies between the two."""
     advice = "an earlier state was restored meanwhile"
     for name, before, after in (("index", old.index, new.index), ("term", old.term, new.term)):
@@ -246,7 +247,7 @@ def _restored(old: Meta, new: Meta, objects: Sequence[Changed]) -> Iterator[Find
         if item.after is not None
         and item.kind.table not in BOOKKEEPING
         and (now := index_of(item.after)) != (was := index_of(item.before))
-        and _is_put_back(was, now, old.index)
+        and _is_put_back(was, now, taken)
     ]
     if back:
         newest = max(now for _, _, now in back)
@@ -255,7 +256,7 @@ def _restored(old: Meta, new: Meta, objects: Sequence[Changed]) -> Iterator[Find
             f"{len(back):,} objects {'went back to what' if went else 'are what'} they were at or before index {newest}"
         )
         if not went:
-            what += f", and the first, of index {old.index}, has them otherwise"
+            what += f", and the first, of index {taken}, has them otherwise"
         some = ", ".join(
             f"{item.kind.table} {name_of(item.key)} ({was or 'none'} to {now})" for item, was, now in back[:5]
         )
@@ -268,12 +269,12 @@ def _is_put_back(was: int, now: int, taken: int | None) -> bool:
     return now < was or (taken is not None and 0 < now <= taken)
 
 
-def _made_anew(old: Meta, objects: Iterable[Changed]) -> Iterator[Finding]:
+def _made_anew(taken: int | None, objects: Iterable[Changed]) -> Iterator[Finding]:
     """What bears a name that was there before, and is another: it was deleted and made in between."""
     for item in objects:
         if item.kind.table in _NAMED and item.change == "changed":
             was, now = (index_of(record, b"CreateIndex") for record in (item.before, item.after))
-            if now > max(was, old.index or 0):
+            if now > max(was, taken or 0):
                 what = f"it was deleted and made anew in between (CreateIndex {was} became {now})"
                 place = f"table {item.kind.table}, {name_of(item.key)}"
                 yield Finding("compare.made-anew", "note", place, what, "the timeline dates both")

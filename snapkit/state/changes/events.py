@@ -1,6 +1,6 @@
 """What happened, by what each record tells of itself, and over several snapshots what was deleted; not dated yet.
 
-No text here says who did something.
+No text here says who did something; where a record names the token that it was done with, the event has that.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from snapkit.format.schema import BY_TABLE, STAMPED_TABLES, fields, index_row
 from snapkit.format.values import go_duration, go_time, pick, text
 from snapkit.state.changes.clock import NANOSECONDS, keys_of, plain_values, scaling_events
 from snapkit.state.snapshot import Snapshot
+from snapkit.state.snapshot.named import Named, drained, registered
 
 NEAR = 2_000_000_000  # nanoseconds; of two times this near each other, one tells nothing that the other does not
 
@@ -40,6 +41,7 @@ class Event(msgspec.Struct, frozen=True):
         node: Its node's ID.
         loose: May the time be that of an earlier write? It is shown then only where the clock agrees.
         between: It was written after the first of these indexes, and at the second one at the latest.
+        token: The AccessorID of the token that it was done with, where the record names it for certain.
     """
 
     kind: str
@@ -54,11 +56,12 @@ class Event(msgspec.Struct, frozen=True):
     node: str | None = None
     loose: bool = False
     between: tuple[int, int] | None = None
+    token: str | None = None
 
     @property
     def identity(self) -> tuple[Any, ...]:
         """What is the same of one event in several snapshots: of a record's events, names and statuses may differ."""
-        told = self.happened if self.kind in ("task.event", "node.event", "scaling.event") else ""
+        told = self.happened if self.kind in ("task.event", "node.event", "scaling.event", _RESTORED) else ""
         return self.kind, self.table, self.key, self.index, self.time, told
 
 
@@ -74,9 +77,24 @@ def events_of(snapshots: Sequence[Snapshot], progress: Progress | None) -> list[
             mine += [event for event in read(snapshot) if event.index or event.time]
             if progress is not None:
                 progress(place * len(_READERS) + step, len(snapshots) * len(_READERS))
-        found.update((event.identity, event) for event in [*mine, *gone])
+        tokens = {(one.table, one.key, one.index): one.id for one in _named(snapshot)}
+        for event in [*mine, *gone]:
+            token = tokens.get((event.table, event.key, event.index)) if event.kind in _NAMED else None
+            if token is None and event.identity in found:
+                token = found[event.identity].token  # what made it certain may have been collected since
+            found[event.identity] = event if token is None else replace(event, token=token)
         before = snapshot
     return list(found.values())
+
+
+#: What is done with a token that records name.
+_NAMED = ("job.submitted", "job.version", "node.event")
+
+
+def _named(snapshot: Snapshot) -> Iterator[Named]:
+    for one in (*registered(snapshot), *drained(snapshot)):
+        if one.certain and one.by == "token" and one.index is not None:
+            yield one
 
 
 def last_index(snapshot: Snapshot) -> int:
@@ -442,6 +460,9 @@ def _deletions(before: Snapshot | None, snapshot: Snapshot, told: Sequence[Event
     if snapshot.salvage is not None:
         return
     since, last = (last_index(before) if before else 0), last_index(snapshot)
+    restored = _restored(before, snapshot, since) if before else None
+    if restored:
+        yield restored
     rows = {table: value for table, value in _last_writes(snapshot).items() if value > since}
     unexplained = {table for table, value in rows.items() if value > _highest(snapshot, table)}
     jobs: set[tuple[Any, ...]] = set()
@@ -456,28 +477,65 @@ def _deletions(before: Snapshot | None, snapshot: Snapshot, told: Sequence[Event
             gone = {key: again for key, again in gone.items() if key[:2] not in jobs}
         about = {event.key: event for event in reversed(told) if event.table == table} if gone else {}
         told_of = table in _WITH_JOB
-        for key, again in gone.items():
-            last_possible = until if again is None else min(until, again)
-            maybe_last = certain and last_possible == until
-            told_of |= maybe_last
-            yield _deletion(table, key, about.get(key), since, last_possible, maybe_last)
+        # What was made anew at an index of before was put in its place by a restore.
+        by = {key: until if again is None or again <= since else min(until, again) for key, again in gone.items()}
+        maybe_last = [key for key in gone if certain and by[key] == until]
+        told_of |= bool(maybe_last)
+        for key in gone:
+            event = _deletion(table, key, about.get(key), since, by[key], key in maybe_last, restored is not None)
+            # Of several, one may have been the last, and nobody knows which.
+            yield replace(event, index=until) if maybe_last == [key] else event
         if certain and not told_of:
             what = f"A record of {table}"
             happened = f"was deleted: the last write there, at index {until}, is of no record that is left"
             yield Event(f"{word}.deleted", table, (), what, happened, until)
 
 
-def _deletion(table: str, key: tuple[Any, ...], about: Event | None, since: int, until: int, certain: bool) -> Event:
+def _deletion(
+    table: str, key: tuple[Any, ...], about: Event | None, since: int, until: int, certain: bool, restored: bool
+) -> Event:
     namespace, job, node = (about.namespace, about.job, about.node) if about else (None, None, None)
     what = about.what.removesuffix(":") if about else f"{BY_TABLE[table].name} {'/'.join(map(str, key))}"
     if table == "jobs":
         (namespace, job), what = key, _job(*key)
-    happened = f"was deleted, after index {since} and by index {until}"
+    happened = f"was deleted{', or went by the restore' if restored else ''}, after index {since} and by index {until}"
     if certain:
         happened += ": the last write there is of no record that is left"
     kind = f"{WORDS[table]}.deleted"
-    index = until if certain else None
-    return Event(kind, table, key, what, happened, index, None, namespace, job, node, between=(since, until))
+    return Event(kind, table, key, what, happened, None, None, namespace, job, node, between=(since, until))
+
+
+_RESTORED = "state.restored"
+#: Tables that tell of a restore: small ones, of which one changes soon.
+_TELLING = (
+    "nodes", "jobs", "acl_policies", "acl_tokens", "variables", "root_keys", "acl_roles", "node_pools", "namespaces",
+)  # fmt: skip
+
+
+def _restored(before: Snapshot, snapshot: Snapshot, since: int) -> Event | None:
+    """That another state was restored in between, as a restore or its rollback do.
+
+    Each write has an index above those before it. So what is as it was written by `since`, and was not so then, was
+    put there as it is.
+    """
+    if before.salvage is not None:
+        return None  # what it lacks may have been lost
+    found = []
+    for table in _TELLING:
+        was = {key: record["ModifyIndex"] or 0 for key, record in _rows(before, table, "ModifyIndex")}
+        for key, record in _rows(snapshot, table, "ModifyIndex"):
+            now = record["ModifyIndex"] or 0
+            if now != was.get(key, 0) and 0 < now <= since:
+                found.append(now)
+    if not found:
+        return None
+    last = last_index(snapshot)
+    records = f"{len(found):,} record{' is' if len(found) == 1 else 's are'}"
+    happened = (
+        f"was restored from another copy, after index {since} and by index {last}: {records} as written by index "
+        f"{max(found)}, and otherwise at index {since}"
+    )
+    return Event(_RESTORED, "", (), "The state", happened, between=(since, last))
 
 
 def _last_writes(snapshot: Snapshot) -> dict[str, int]:

@@ -1,7 +1,8 @@
 """Everything in a state that can be dated, in order; and over several snapshots of a cluster, what went in between.
 
 What has a time of its own is dated by that. What has only the Raft index that it was written at is dated by the clock
-that the rest makes (`snapkit.state.changes.clock`), as a window. No text here says who did something.
+that the rest makes (`snapkit.state.changes.clock`), as a window. No text here says who did something; which token
+it was done with, where a record names one, is a column.
 """
 
 from __future__ import annotations
@@ -45,8 +46,11 @@ def timeline(*sources: Source | Snapshot, clock: Clock | None = None, progress: 
         Time (when, if that is known; else NaT), TimeEarliest, TimeLatest (its window; both are Time where that is
         known, NaT where nothing bounds it), all datetime64[ns, UTC]; Kind (str; one word such as `job.submitted`);
         Table (str), Key (object; a tuple): the record that tells of it, () where that is not known; Namespace, Job,
-        Node (str; its ID); Message (str; one sentence); Index (UInt64; the Raft index that it was written at). In
-        order of time; by index where only that is known. An expiry may lie ahead.
+        Node (str; its ID); Message (str; one sentence); Index (UInt64; the Raft index that it was written at: of what
+        was deleted the last write of its table, where nothing else that is known is gone from it); Token (str; the
+        AccessorID of the token that it was done with, where its record names that for certain: of versions of jobs that
+        were registered, and of the last request to drain a node). In order of time; by index where only that is known.
+        An expiry may lie ahead.
 
     Raises:
         SnapshotError: No source; one can't be opened or read; they are of different clusters.
@@ -104,6 +108,7 @@ def _dated(events: Sequence[Event], clock: Clock) -> pd.DataFrame:
             "Node": pd.array([event.node for event in events], dtype="str"),
             "Message": pd.array([f"{event.what} {event.happened}" for event in events], dtype="str"),
             "Index": pd.array([event.index or None for event in events], dtype="UInt64"),
+            "Token": pd.array([event.token for event in events], dtype="str"),
         }
     )
     return frame.iloc[order].reset_index(drop=True)

@@ -354,6 +354,7 @@ def test_what_was_salvaged_is_pointed_out() -> None:
     whole = day("friday").read_bytes()
     with snapkit.open(whole[: len(whole) * 2 // 3], salvage=True) as rest:
         assert "compare.salvaged" in [f.check for f in compare(day("friday"), rest).found]
+        assert "compare.restored" not in [f.check for f in compare(rest, day("friday")).found]
 
 
 # -- sources, secrets, hostile input

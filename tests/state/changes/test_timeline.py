@@ -42,6 +42,7 @@ COLUMNS = {
     "Node": "str",
     "Message": "str",
     "Index": "UInt64",
+    "Token": "str",
 }
 #: Endpoint of the API -> our table, and what its creation is called.
 ENDPOINTS = {
@@ -388,7 +389,90 @@ def test_no_text_says_who_did_something() -> None:
     assert not messages["Message"].str.contains(r"\bby (?:token|accessor|user)\b").any()
 
 
+def test_a_token_that_a_record_names_is_a_column() -> None:
+    """By which a version was registered, and the last drain of a node asked for; not what keeps another's."""
+    frame = of(*WEEK)
+    named = {
+        event["Key"][-2] if event["Table"] == "job_versions" else event["Message"].split(": ")[1]: event["Token"]
+        for event in frame[frame["Token"].notna()].to_dict("records")
+    }
+    assert named["metrics-agent"] == token("svc-backup")
+    assert named["Node drain strategy set"] == token("Bootstrap Token")
+    assert set(frame["Kind"][frame["Token"].notna()]) == {"job.submitted", "job.version", "node.event"}
+    stopped = only(frame, "job.stopped", "batch", "train", 1)
+    children = [e for e in events(frame, kinds="job.submitted") if "/" in e["Job"]]
+    assert children
+    assert pd.isna([stopped["Token"], *(child["Token"] for child in children)]).all()
+
+
+def test_what_made_a_token_certain_may_be_in_an_earlier_snapshot_alone() -> None:
+    """The evaluation of a registration is collected soon, and versions are pruned."""
+
+    def state(index: int, evals: list[Any]) -> bytes:
+        version = {"Namespace": "n", "ID": "j", "Version": 3, "NomadTokenID": "a", "CreateIndex": 2, "ParentID": ""}
+        job = samples.struct("Job", **version, JobModifyIndex=8, ModifyIndex=8, Stop=False)
+        return archive({"job_versions": [job], "evals": evals}, index, f"2-{index}-{1_795_471_701_682 + index * 1_000}")
+
+    made = {"ID": "e", "Namespace": "n", "JobID": "j", "TriggeredBy": "job-register", "JobModifyIndex": 8}
+    evaluation = samples.struct("Evaluation", **made, CreateIndex=8, ModifyIndex=8)
+    early, late = state(10, [evaluation]), state(20, [])
+    assert pd.isna(only(timeline(late), "job.version", "n", "j", 3)["Token"])
+    assert only(timeline(early, late), "job.version", "n", "j", 3)["Token"] == "a"
+
+
 # -- several snapshots
+
+
+def tokens_at(index: int, last: int, **made: int) -> bytes:
+    """An archive of tokens by the indexes that they were made at, with the last write of their table."""
+    records = [
+        {"AccessorID": name, "Name": name, "Type": "client", "CreateIndex": at, "ModifyIndex": at}
+        for name, at in made.items()
+    ]
+    tables = {"indexes": [{"Key": "acl_token", "Value": last}], "acl_tokens": records}
+    return archive(tables, index, f"2-{index}-{1_795_471_701_682 + index * 1_000}")
+
+
+def test_of_several_that_are_gone_none_is_said_to_be_the_one_of_the_last_write() -> None:
+    alone = timeline(tokens_at(10, 5, a=4, b=5), tokens_at(20, 18, b=5))
+    assert [e["Index"] for e in events(alone, kinds="acl_token.deleted")] == [18]
+    both = events(timeline(tokens_at(10, 5, a=4, b=5), tokens_at(20, 18)), kinds="acl_token.deleted")
+    assert [e["Key"] for e in both] == [("a",), ("b",)]
+    assert pd.isna([e["Index"] for e in both]).all()
+    assert all("by index 18: the last write there is of no record that is left" in e["Message"] for e in both)
+
+
+def test_a_restore_in_between_is_told_of_and_turns_no_window_around() -> None:
+    """What a restore puts in the place of a later one has an index of before: it was not made anew at that."""
+    before, after = tokens_at(30, 25, a=25, b=4), tokens_at(50, 12, a=12, c=11)
+    frame = timeline(before, after)
+    restored = only(frame, "state.restored")
+    assert restored["Message"] == (
+        "The state was restored from another copy, after index 30 and by index 50: "
+        "2 records are as written by index 12, and otherwise at index 30"
+    )
+    assert pd.isna(restored["Time"])
+    gone = {event["Key"]: event for event in events(frame, kinds="acl_token.deleted")}
+    assert gone[("a",)]["Message"] == (
+        "ACL token a (client, a) was deleted, or went by the restore, after index 30 and by index 50"
+    )
+    for event in restored, *gone.values():
+        if event["Key"] or event is restored:
+            assert event["TimeEarliest"] == moment("2026-11-23T22:08:51.682Z")
+            assert event["TimeLatest"] == moment("2026-11-23T22:09:11.682Z")
+    assert not events(timeline(tokens_at(30, 25, a=25, b=4), tokens_at(50, 45, a=45)), kinds="state.restored")
+
+
+def test_each_of_several_restores_is_told_of() -> None:
+    first, back, forth = tokens_at(30, 25, a=25), tokens_at(40, 12, a=12), tokens_at(50, 25, a=25)
+    assert len(events(timeline(first, back, forth), kinds="state.restored")) == 2
+
+
+def test_a_salvaged_one_before_makes_no_restore() -> None:
+    content = path_of("v2.0.5/thursday").read_bytes()
+    with snapkit.open(content[: len(content) * 2 // 3], salvage="suspect") as salvaged:
+        assert not events(timeline(salvaged, path_of("v2.0.5/friday")), kinds="state.restored")
+    assert not events(of(*WEEK), kinds="state.restored")
 
 
 def test_windows_shrink_with_every_snapshot() -> None:
