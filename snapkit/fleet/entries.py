@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tarfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass, field, replace
 from functools import cache
@@ -12,10 +10,10 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Literal, TypeAlias
 
-from snapkit.errors import ArchiveError, SnapshotError, SourceError
+from snapkit.errors import SnapshotError, SourceError
 from snapkit.fleet.places import Place
 from snapkit.format import archive
-from snapkit.format.archive import META, STATE, Progress, created_milliseconds, parse_meta
+from snapkit.format.archive import STATE, Progress, created_milliseconds
 from snapkit.format.schema import record_type, type_name
 from snapkit.page import plain
 from snapkit.state.findings.report import Finding, Report
@@ -161,18 +159,11 @@ def _read_meta(place: Place, entry: Entry) -> Entry:
         with (
             place.stream(HEAD) as stream,
             archive.plain(stream, place.access.identity.value) as opened,
-            tarfile.open(fileobj=opened, mode="r|gz") as tar,  # which reads on as it needs, and no further
         ):
-            member = tar.next()
-            if member is None or member.name != META:
-                what = f"begins with {member.name!r:.60} and not with {META}" if member else "is empty"
-                raise ArchiveError(what, place.source, "read all of it, by the level counts or verify")
-            most = place.access.limits.document
-            content = tar.extractfile(member)
-            document = content.read(most + 1) if content is not None else b""
-    except (tarfile.TarError, zlib.error, EOFError) as error:
-        raise ArchiveError(f"is no whole archive ({error})", place.source, "fetch it again") from error
-    return replace(entry, verdict="unknown", **_of_meta(parse_meta(document[:most])))
+            meta = archive.read_meta(opened, limits=place.access.limits)
+    except SnapshotError as error:
+        raise error.at(place.source) from error.__cause__
+    return replace(entry, verdict="unknown", **_of_meta(meta))
 
 
 def _of_meta(meta: Mapping[str, Any]) -> dict[str, Any]:

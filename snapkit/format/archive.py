@@ -319,6 +319,26 @@ class _Stream:
         return piece
 
 
+def read_meta(stream: IO[bytes], *, limits: Limits = DEFAULT_LIMITS) -> dict[str, Any]:
+    """meta.json alone, of which no sum is known by then: no more of an archive is read than it takes.
+
+    Raises:
+        ArchiveError: It is no archive, is damaged, or does not begin with meta.json.
+        LimitError: It goes beyond a limit.
+    """
+    head = _read_head(stream)
+    if head[:2] != b"\x1f\x8b":
+        raise ArchiveError(f"is not a Nomad snapshot ({_looks_like(head)})", "byte 0", "a snapshot is a gzipped tar")
+    pieces = chain([head], iter(lambda: stream.read(BLOCK), b""))
+    for name, size, content in _Tar(_Inflater(pieces, limits).chunks(), limits).members():
+        if name != META:
+            raise ArchiveError(f"begins with {name!r:.60} and not with {META}", "tar", "read all of it")
+        if size > limits.document:
+            raise LimitError(f"has {size:,} bytes, more than the {limits.document:,} allowed", META)
+        return parse_meta(b"".join(content))
+    raise ArchiveError("is empty", "tar", "fetch it again")
+
+
 def _read_head(stream: IO[bytes]) -> bytes:
     head = b""
     while len(head) < BLOCK:

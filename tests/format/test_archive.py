@@ -636,6 +636,39 @@ def test_limits_hold_for_raft_directories_and_bare_states_too(tmp_path: Path) ->
         read(folder, limits=Limits(document=10))
 
 
+# -- meta.json alone
+
+
+@pytest.mark.parametrize("archive", ARCHIVES)
+def test_meta_alone_is_that_of_the_whole_and_costs_its_beginning(archive: str) -> None:
+    with path_of(archive).open("rb") as file:
+        assert container.read_meta(file) == read(path_of(archive))[0].meta
+    stream = io.BytesIO(path_of(archive).read_bytes())
+    container.read_meta(stream)
+    assert stream.tell() <= 4096
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (b"", ArchiveError),
+        (STATE, ArchiveError),
+        (forge.archive(STATE)[:100], ArchiveError),
+        (forge.squeeze(forge.tar(MEMBERS[1:])), ArchiveError),
+        (forge.squeeze(bytes(1024)), ArchiveError),
+        (forge.squeeze(bytes(1023) + b"x"), ArchiveError),
+        (forge.archive(STATE, b"[]"), ArchiveError),
+        (forge.archive(STATE, b"{" + b" " * (17 << 20)), LimitError),
+        (forge.archive(STATE, before=forge.member("x", bytes(2 << 20), tarfile.XHDTYPE)), LimitError),
+        (forge.archive(STATE, before=forge.header("x", 0, tarfile.XHDTYPE) * 3_000), LimitError),
+    ],
+)
+def test_meta_alone_is_refused_as_hostile_as_it_may_be(data: bytes, kind: type[SnapshotError]) -> None:
+    with pytest.raises(kind) as caught:
+        container.read_meta(io.BytesIO(data))
+    assert caught.value.where
+
+
 # -- raft directories
 
 
