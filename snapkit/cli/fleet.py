@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
-from snapkit.cli.app import app
-from snapkit.cli.inputs import Identity, Json, moment_of, progress_bar, require_free
+from snapkit.cli.app import App, app
+from snapkit.cli.inputs import Identity, Json, Limit, Overwrite, Target, moment_of, progress_bar, require_free
 from snapkit.cli.output import one_line, print_json, print_text, show_frame
 from snapkit.errors import SnapshotError
 
@@ -21,7 +26,7 @@ if TYPE_CHECKING:
     from snapkit.fleet.catalog import Catalog
     from snapkit.fleet.entries import Level
 
-fleet = typer.Typer(
+fleet = App(
     name="fleet",
     help="Many archives: what there is, whether it is whole, what became of an object. See docs/fleet.md.",
     no_args_is_help=True,
@@ -29,37 +34,82 @@ fleet = typer.Typer(
 app.add_typer(fleet)
 
 SOURCES = "Archives: paths, quoted patterns such as 'backups/*.snap', folders, or fsspec URLs of these (s3://…/*.snap)."
-Sources = Annotated[list[str], typer.Argument(help=SOURCES, metavar="SOURCES...")]
-Store = Annotated[
-    Path | None, typer.Option("--store", help="Keep what is known here: what has not changed is not read again.")
-]
-Workers = Annotated[int, typer.Option("--workers", help="Processes of this machine that do the reading.", min=1)]
-Dask = Annotated[
-    str | None, typer.Option("--dask", help="Let a Dask cluster do it: its address.", metavar="tcp://HOST:PORT")
-]
-Limit = Annotated[int | None, typer.Option("--limit", help="Rows to show; 0 for all. Default: 50 on a terminal.")]
+Sources = Annotated[list[str], typer.Argument(help=SOURCES, metavar="SOURCES")]
 
 
-def catalog_of(
-    sources: list[str],
-    store: Path | None,
-    workers: int,
-    dask: str | None,
-    identity: str | None,
-    *,
-    level: Level = "verify",
-    target: str | None = None,
-    again: bool = False,
-) -> Catalog:
-    """A catalog that has been read; notes on stderr what could not be."""
-    from snapkit.fleet.catalog import Catalog
+@dataclass(frozen=True)
+class Reading:
+    """What every command is given that reads many archives: where what is known is kept, who reads, what opens them."""
+
+    store: Annotated[
+        Path | None,
+        typer.Option(
+            "--store", help="Keep what is known here: what has not changed is not read again.", metavar="FOLDER"
+        ),
+    ] = None
+    workers: Annotated[
+        int, typer.Option("--workers", help="Processes of this machine that do the reading.", min=1, metavar="NUMBER")
+    ] = 1
+    dask: Annotated[
+        str | None, typer.Option("--dask", help="Let a Dask cluster do it: its address.", metavar="tcp://HOST:PORT")
+    ] = None
+    identity: Identity = None
+
+    def catalog(
+        self, sources: list[str], level: Level = "counts", *, target: str | None = None, again: bool = False
+    ) -> Catalog:
+        """A catalog that has been read."""
+        from snapkit.fleet.catalog import Catalog
+
+        where: dict[str, Any] = {"store": self.store, "client": self.dask, "workers": self.workers}
+        catalog = Catalog(sources, level=level, target=target, identity=self.identity, **where)
+        with progress_bar("Reading archives") as progress:
+            catalog.refresh(again=again, progress=progress)
+        return catalog
+
+
+def reads_archives(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of `Reading`, which is its argument `reading`; what it leaves out is told."""
+    own = inspect.signature(command, eval_str=True)
+    kinds = get_type_hints(Reading, globals(), {"Level": str, "Catalog": object}, include_extras=True)
+    options = [
+        inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=kinds[f.name])
+        for f in fields(Reading)
+    ]
+
+    @wraps(command)
+    def called(**given: Any) -> None:
+        reading = Reading(**{option.name: given.pop(option.name) for option in options})
+        with _told():
+            command(**given, reading=reading)
+
+    parameters = [
+        parameter
+        for one in own.parameters.values()
+        for parameter in (options if one.name == "reading" else [one.replace(kind=inspect.Parameter.KEYWORD_ONLY)])
+    ]
+    called.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return called
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What the library warns of, that an answer leaves archives out, is a note for each of them."""
     from snapkit.fleet.questions import LeftOutWarning
 
-    warnings.simplefilter("ignore", LeftOutWarning)  # the command tells it by itself
-    catalog = Catalog(sources, store=store, client=dask, workers=workers, level=level, target=target, identity=identity)
-    with progress_bar("Reading archives") as progress:
-        catalog.refresh(again=again, progress=progress)
-    return catalog
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", LeftOutWarning)
+        others = warnings.showwarning
+
+        def tell(message: Warning | str, *about: Any, **more: Any) -> None:
+            if not isinstance(message, LeftOutWarning):
+                others(message, *about, **more)
+                return
+            for reason in message.reasons:
+                print(f"snapkit: note: left out: {one_line(reason)}", file=sys.stderr)
+
+        warnings.showwarning = tell
+        yield
 
 
 def end(catalog: Catalog, status: int = 0) -> None:
@@ -71,7 +121,15 @@ def end(catalog: Catalog, status: int = 0) -> None:
         raise typer.Exit(status)
 
 
-@fleet.command("list")
+@fleet.command(
+    "list",
+    examples=[
+        "fleet list 'backups/*.snap'",
+        "fleet list s3://backups/nomad/*.snap --level meta",
+        "fleet list backups --show newest-good --store ~/.cache/fleet",
+    ],
+)
+@reads_archives
 def list_(
     sources: Sources,
     show: Annotated[
@@ -85,10 +143,8 @@ def list_(
     expected: Annotated[
         str | None, typer.Option(help="Of gaps: how often an archive is taken, such as 1h. Default: the median.")
     ] = None,
-    store: Store = None,
-    workers: Workers = 1,
-    dask: Dask = None,
-    identity: Identity = None,
+    *,
+    reading: Reading,
     limit: Limit = None,
     json_: Json = False,
 ) -> None:
@@ -96,7 +152,7 @@ def list_(
     if expected is not None and show != "gaps":
         raise SnapshotError("needs --show gaps", "--expected", "add it")
     needed: Level = "verify" if show in ("newest-good", "findings") else level
-    catalog = catalog_of(sources, store, workers, dask, identity, level=needed)
+    catalog = reading.catalog(sources, needed)
     found = getattr(catalog, show.replace("-", "_"))
     frame = catalog.gaps(expected) if show == "gaps" else found() if callable(found) else found
     if show == "archives" and not json_:
@@ -111,10 +167,15 @@ def _shown(frame: pd.DataFrame) -> list[str]:
     return [name for name in first if name != "Error" or frame["Error"].ne("").any()]
 
 
-@fleet.command()
+@fleet.command(
+    examples=[
+        "fleet check 'backups/*.snap' --store fleet --max-age 26h",
+        "fleet check backups --store fleet --keep hourly=24,daily=14,monthly=12 --prune",
+    ]
+)
+@reads_archives
 def check(
     sources: Sources,
-    store: Store = None,
     keep: Annotated[
         str | None,
         typer.Option(
@@ -129,7 +190,7 @@ def check(
         str | None,
         typer.Option("--max-age", help="Fail if a cluster's newest good archive is older.", metavar="26h"),
     ] = None,
-    target: Annotated[str | None, typer.Option(help="The release to restore into: 1.6.2, or 2.0.5+ent.")] = None,
+    target: Target = None,
     fail_on: Annotated[
         Literal["error", "warning", "note"], typer.Option(help="What makes the exit status 1.")
     ] = "error",
@@ -141,11 +202,10 @@ def check(
         Path | None, typer.Option(help="Write metrics in Prometheus' text format.", metavar="FILE.prom")
     ] = None,
     junit: Annotated[Path | None, typer.Option(help="Write JUnit XML.", metavar="FILE.xml")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
-    workers: Workers = 1,
-    dask: Dask = None,
+    overwrite: Overwrite = False,
     now: Annotated[str | None, typer.Option(help="When it is, for --keep and --max-age.", metavar="TIME|now")] = None,
-    identity: Identity = None,
+    *,
+    reading: Reading,
     json_: Json = False,
 ) -> None:
     """Verify what is new, say what is missing, and remove what a retention rule does not keep: for cron and CI.
@@ -164,7 +224,7 @@ def check(
     oldest = duration(max_age, "--max-age") if max_age is not None else None
     require_free([path for path in (metrics, junit) if path is not None], overwrite)
     moment = moment_of(now) or datetime.now(UTC)
-    catalog = catalog_of(sources, store, workers, dask, identity, target=target, again=again)
+    catalog = reading.catalog(sources, "verify", target=target, again=again)
     found = check_catalog(
         catalog, keep=rule, prune=prune, max_age=oldest, fail_on=fail_on, only_new=only_new, now=moment
     )

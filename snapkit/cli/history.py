@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from snapkit.cli.fleet import SOURCES, Dask, Limit, Store, Workers, catalog_of, end, fleet
-from snapkit.cli.inputs import Identity, Json, progress_bar, require_free
+from snapkit.cli.fleet import Reading, Sources, end, fleet, reads_archives
+from snapkit.cli.inputs import Json, Limit, Overwrite, Tables, progress_bar, require_free
 from snapkit.cli.output import one_line, print_json, print_text, printable, show_frame
 from snapkit.errors import SnapshotError
 
@@ -25,30 +24,20 @@ Source = Annotated[
         metavar="SOURCE",
     ),
 ]
-Sources = Annotated[list[str], typer.Argument(help=SOURCES, metavar="SOURCES...")]
 TABLE = typer.Argument(help="As `snapkit show` names it: jobs, allocs, acl_policies, …", metavar="TABLE")
-Key = Annotated[list[str] | None, typer.Argument(help="The object's key: a job's is NAMESPACE ID.", metavar="KEY…")]
+Key = Annotated[list[str] | None, typer.Argument(help="The object's key: a job's is NAMESPACE ID.", metavar="KEY")]
 Cluster = Annotated[
     str | None, typer.Option("--cluster", help="A ClusterID, or how it begins; needed where there are several.")
 ]
 
 
-def _extracted(
-    sources: list[str],
-    store: Path | None,
-    workers: int,
-    dask: str | None,
-    identity: str | None,
-    tables: Sequence[str],
-) -> Catalog:
-    """A catalog whose tables are extracted; notes on stderr which archives are left out."""
+def _extracted(reading: Reading, sources: list[str], tables: Sequence[str]) -> Catalog:
+    """A catalog whose tables are extracted."""
     for table in tables:
         _require(table)  # a mistake is told before archives are read
-    catalog = catalog_of(sources, store, workers, dask, identity, level="counts")
+    catalog = reading.catalog(sources)
     with progress_bar("Extracting records") as progress:
-        told = catalog.extract(tables, progress=progress)
-    for message in told.loc[told["Status"] == "left out", "Message"]:
-        print(f"snapkit: note: left out: {one_line(message)}", file=sys.stderr)
+        catalog.extract(tables, progress=progress)
     return catalog
 
 
@@ -60,28 +49,30 @@ def _require(table: str) -> None:
     require_table(table)
 
 
-@fleet.command()
+@fleet.command(examples=["fleet extract 'backups/*.snap' --store fleet"])
+@reads_archives
 def extract(
     sources: Sources,
-    store: Annotated[Path, typer.Option("--store", help="Where records are kept, secrets masked.")],
-    table: Annotated[list[str] | None, typer.Option("--table", help="Only this table; may be repeated.")] = None,
-    workers: Workers = 1,
-    dask: Dask = None,
-    identity: Identity = None,
+    table: Tables = None,
+    *,
+    reading: Reading,
     json_: Json = False,
 ) -> None:
     """Keep the records of archives in a store, each once, as Parquet: later questions are answered at once.
 
     What is there already is not read again.
     """
-    catalog = catalog_of(sources, store, workers, dask, identity, level="counts")
+    if reading.store is None:
+        raise SnapshotError("is missing", "--store", "say where records are to be kept, their secrets masked")
+    catalog = reading.catalog(sources)
     with progress_bar("Extracting records") as progress:
         told = catalog.extract(table, progress=progress)
     show_frame(told, json_, 0)
     end(catalog)
 
 
-@fleet.command()
+@fleet.command(examples=["fleet history 'backups/*.snap' jobs shop web"])
+@reads_archives
 def history(
     source: Source,
     table: Annotated[str, TABLE],
@@ -89,17 +80,12 @@ def history(
     noise: Annotated[
         bool, typer.Option("--noise", help="Show also what nobody did: indexes and times alone, heartbeats.")
     ] = False,
-    store: Store = None,
-    workers: Workers = 1,
-    dask: Dask = None,
-    identity: Identity = None,
+    *,
+    reading: Reading,
     json_: Json = False,
 ) -> None:
-    """Every state that an object had: from which snapshot to which, and what changed between.
-
-    As in: snapkit fleet history 'backups/*.snap' jobs shop web
-    """
-    catalog = _extracted([source], store, workers, dask, identity, [table])
+    """Every state that an object had: from which snapshot to which, and what changed between."""
+    catalog = _extracted(reading, [source], [table])
     found = catalog.history(table, *(key or ()), noise=noise)
     if json_:
         print_json(found.to_json())
@@ -108,30 +94,26 @@ def history(
     end(catalog)
 
 
-@fleet.command()
+@fleet.command(examples=["fleet when 'backups/*.snap' acl_policies anonymous \"Rules ~ 'write'\""])
+@reads_archives
 def when(
     source: Source,
     table: Annotated[str, TABLE],
     key_and_condition: Annotated[
         list[str],
         typer.Argument(
-            help="The object's key, and last a condition such as \"Rules ~ 'write'\".", metavar="KEY… CONDITION"
+            help="The object's key, and last a condition such as \"Rules ~ 'write'\".", metavar="KEY|CONDITION"
         ),
     ],
-    store: Store = None,
-    workers: Workers = 1,
-    dask: Dask = None,
-    identity: Identity = None,
+    *,
+    reading: Reading,
     json_: Json = False,
 ) -> None:
-    """Since when, and until when, an object met a condition: ==, !=, <, <=, >, >=, ~ (a pattern), in, and, or, not.
-
-    As in: snapkit fleet when 'backups/*.snap' acl_policies anonymous "Rules ~ 'write'"
-    """
+    """Since when, and until when, an object met a condition: ==, !=, <, <=, >, >=, ~ (a pattern), in, and, or, not."""
     from snapkit.fleet.conditions import condition
 
     condition(key_and_condition[-1])  # so that a mistake is told before archives are read
-    catalog = _extracted([source], store, workers, dask, identity, [table])
+    catalog = _extracted(reading, [source], [table])
     found = catalog.when(table, *key_and_condition)
     if json_:
         show_frame(found, True, 0)
@@ -155,7 +137,8 @@ def _period(row: dict[Any, Any]) -> str:
     return f"since {since}, until {until} UTC ({snapshots}; cluster {row['ClusterID'] or 'unknown'})"
 
 
-@fleet.command()
+@fleet.command(examples=["fleet growth 'backups/*.snap' --by job", "fleet growth backups -o growth.svg"])
+@reads_archives
 def growth(
     sources: Sources,
     by: Annotated[Literal["table", "job"], typer.Option(help="job: all records that are a job's.")] = "table",
@@ -165,23 +148,18 @@ def growth(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Draw a chart: .svg or .png.", metavar="FILE")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
-    store: Store = None,
-    workers: Workers = 1,
-    dask: Dask = None,
-    identity: Identity = None,
+    overwrite: Overwrite = False,
+    *,
+    reading: Reading,
     json_: Json = False,
 ) -> None:
     """How tables or jobs grew, as a table or as a chart."""
+    from snapkit.fleet.history import OF_JOBS
+
     if output is not None:
         require_free([output], overwrite)
-    catalog = catalog_of(sources, store, workers, dask, identity, level="counts")
-    with progress_bar("Extracting records"):
-        grown = catalog.growth(by, measure="Bytes" if measure == "bytes" else "Count", cluster=cluster)
-    for entry in catalog.entries():
-        if not entry.tables and entry.verdict != "unread":
-            print(f"snapkit: note: left out: {one_line(entry.error)}", file=sys.stderr)
-    grown = grown.iloc[:, :top]
+    catalog = _extracted(reading, sources, list(OF_JOBS) if by == "job" else [])
+    grown = catalog.growth(by, measure="Bytes" if measure == "bytes" else "Count", cluster=cluster, top=top)
     if output is not None:
         from snapkit.jupyter.charts import growth_chart
 
@@ -193,35 +171,30 @@ def growth(
     end(catalog)
 
 
-@fleet.command()
+@fleet.command(examples=["fleet sql 'backups/*.snap' \"SELECT Created, count(*) FROM allocs GROUP BY 1\""])
+@reads_archives
 def sql(
     source: Source,
     query: Annotated[str, typer.Argument(help="One SELECT, DuckDB's.", metavar="QUERY")],
-    store: Store = None,
-    workers: Workers = 1,
-    dask: Dask = None,
-    identity: Identity = None,
+    *,
+    reading: Reading,
     limit: Limit = None,
     json_: Json = False,
 ) -> None:
-    """Ask with SQL: a view for each table, with Snapshot, ClusterID, Created and Index beside Nomad's fields.
-
-    As in: snapkit fleet sql 'backups/*.snap' "SELECT Created, count(*) FROM allocs GROUP BY 1"
-    """
+    """Ask with SQL: a view for each table, with Snapshot, ClusterID, Created and Index beside Nomad's fields."""
     from snapkit.fleet.views import tables_in
 
-    catalog = _extracted([source], store, workers, dask, identity, tables_in(query))
+    catalog = _extracted(reading, [source], tables_in(query))
     show_frame(catalog.sql(query), json_, limit)
     end(catalog)
 
 
-@fleet.command()
+@fleet.command(examples=["fleet anomalies 'backups/*.snap' --store fleet"])
+@reads_archives
 def anomalies(
     sources: Sources,
-    store: Store = None,
-    workers: Workers = 1,
-    dask: Dask = None,
-    identity: Identity = None,
+    *,
+    reading: Reading,
     json_: Json = False,
 ) -> None:
     """What is worth a look: jumps, tables that only grow, deletions in ACL tables, an index that went back.
@@ -230,7 +203,7 @@ def anomalies(
     """
     from snapkit.fleet.anomalies import ACL_TABLES
 
-    catalog = _extracted(sources, store, workers, dask, identity, ACL_TABLES)
+    catalog = _extracted(reading, sources, ACL_TABLES)
     found = catalog.anomalies()
     shown = found if json_ else found[["Created", "Kind", "Message"]].assign(Created=found["Created"].dt.floor("s"))
     show_frame(shown, json_, 0, everything=True)

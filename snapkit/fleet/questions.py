@@ -31,7 +31,16 @@ FOLDER = "dataset"  # of a store
 
 
 class LeftOutWarning(UserWarning):
-    """An answer is not about all archives."""
+    """An answer is not about all archives.
+
+    Attributes:
+        reasons: Of each that is left out, why.
+    """
+
+    def __init__(self, reasons: Sequence[str], of: int) -> None:
+        self.reasons = tuple(reasons)
+        told = plain("; ".join(self.reasons[:3]))
+        super().__init__(f"{len(self.reasons):,} of {of:,} archives are left out, as extract() tells: {told}")
 
 
 class Questions(ABC):
@@ -97,10 +106,9 @@ class Questions(ABC):
         return archives
 
     def _warn(self, told: pd.DataFrame) -> None:
-        left = told[told["Status"] == "left out"]
-        if len(left):
-            what = f"{len(left):,} of {len(told):,} archives are left out, as extract() tells: "
-            warnings.warn(what + plain("; ".join(left["Message"][:3])), LeftOutWarning, stacklevel=4)
+        reasons = told.loc[told["Status"] == "left out", "Message"].tolist()
+        if reasons:
+            warnings.warn(LeftOutWarning(reasons, len(told)), stacklevel=4)
 
     def _told(self, archives: Sequence[Archive], extracted: pd.DataFrame) -> pd.DataFrame:
         """What was extracted, and the archives of which nothing could be."""
