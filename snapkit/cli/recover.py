@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +12,7 @@ import typer
 from snapkit.cli.app import app
 from snapkit.cli.inputs import File, Identity, Json, Keystore, opened
 from snapkit.cli.output import draw, grid, one_line, print_json, printable, show_frame
-from snapkit.errors import SnapshotError
+from snapkit.errors import NotInSnapshotError, SnapshotError
 from snapkit.page import brief
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def recover(
     if to is not None and (dry_run or confirm is not None):
         raise SnapshotError("asks no cluster", "--to", "leave --dry-run and --confirm out")
     with opened(file, identity) as snapshot:
-        wanted = [(table, *snapshot.find(table, *key)) for table, *key in wanted]
+        wanted = [_whole(snapshot, *one) for one in wanted]
         if to is not None:
             _write_files(snapshot, wanted, to, {**options, "overwrite": overwrite}, json_)
             return
@@ -98,6 +99,13 @@ def _wanted(words: list[str]) -> list[tuple[str, ...]]:
         wanted.append((table, *left[:parts]))
         del left[:parts]
     return wanted
+
+
+def _whole(snapshot: Snapshot, table: str, *key: str) -> tuple[str, ...]:
+    """With whole ids for ids in short."""
+    with suppress(NotInSnapshotError):  # of a job that is gone, other tables may tell
+        key = snapshot.find(table, *key)
+    return (table, *key)
 
 
 def _recover(

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from snapkit.state.findings.report import Finding
 
 
+PROMPT = "Type the first eight characters of its ClusterID to go on"
+
+
 @app.command(
     examples=[
         "restore friday.snap --plan -o plan.json",
@@ -116,7 +119,7 @@ def restore(
         if confirm is None:
             print(planned.to_text(), file=sys.stderr, end="")
             print(f"This replaces the whole state of {client.address}, ACL tokens included.", file=sys.stderr)
-            confirm = str(typer.prompt("Type the first eight characters of its ClusterID to go on", err=True))
+            confirm = str(typer.prompt(PROMPT, err=True))
         given = {"journal": log, "confirm": confirm, "safety": safety, "no_safety_save": no_safety_save}
         _apply(client, planned, source(), file, {**running, **given, "accept": accept or ()}, json_)
 
@@ -202,12 +205,21 @@ def _apply(client: Client, planned: Plan, source: Any, file: str, options: dict[
 def _resume(
     client: Client, path: Path, options: dict[str, Any], output: Path | None, overwrite: bool, json_: bool
 ) -> None:
-    from snapkit.cluster.restore import PreflightError, journal_html, resume
+    from snapkit.cluster.restore import ConfirmationError, PreflightError, journal_html, resume
     from snapkit.files import atomic
 
-    try:
+    def go_on(confirm: str | None) -> Outcome:
         with progress_bar(f"Going on with {path}") as progress:
-            outcome = resume(client, path, progress=progress, **options)
+            return resume(client, path, progress=progress, **{**options, "confirm": confirm})
+
+    try:
+        try:
+            outcome = go_on(options["confirm"])
+        except ConfirmationError:
+            if options["confirm"] is not None or not sys.stdin.isatty():
+                raise
+            print(f"This takes {client.address} back to what it was, without what came since.", file=sys.stderr)
+            outcome = go_on(str(typer.prompt(PROMPT, err=True)))
     except PreflightError as error:
         print_text(error.report.to_text(most=ALIKE, hint="--plan --json lists all"))
         raise _stopped(error.errors) from error

@@ -115,10 +115,7 @@ class Journal:
             finally:
                 os.close(folder)
         except FileExistsError as error:
-            advice = (
-                "an interrupted restore goes on with `snapkit restore --resume`; for a new one name another file, "
-                "also where the first was refused"
-            )
+            advice = "an interrupted restore goes on with `snapkit restore --resume`; for a new one name another file"
             raise TargetExistsError("is there already", str(path), advice) from error
         except OSError as error:
             raise SourceError(f"can't be written ({error.strerror})", str(path), "check the path") from error
@@ -219,9 +216,10 @@ class Journal:
             raise
         self.write(step, "done", **told, seconds=round(time.monotonic() - started, 3))
 
-    def last(self, step: str, event: Event | None = None) -> Entry | None:
-        """The newest line of a step (and event); None if there is none."""
-        return next((e for e in reversed(self._entries) if e.step == step and event in (None, e.event)), None)
+    def discard(self) -> None:
+        """Remove it, where nothing that it tells of was done; nobody else can be at it meanwhile."""
+        self.path.unlink(missing_ok=True)
+        self.close()
 
     def close(self) -> None:
         """Let others have it. May be called twice."""

@@ -7,6 +7,7 @@ state back, before anything is declared.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import time
@@ -21,24 +22,14 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from snapkit.cluster.check import PATIENCE, PAUSE, check, checked
 from snapkit.cluster.client import Client
 from snapkit.cluster.connection import ClusterError, ClusterTimeoutError, PermissionDeniedError, RestoreUnclearError
-from snapkit.cluster.journal import Journal, JournalError
+from snapkit.cluster.effects import DECIDED, Effect, Happens, effects
+from snapkit.cluster.journal import Entry, Event, Journal, JournalError
 from snapkit.cluster.journal import read as read_journal
-from snapkit.cluster.preflight import (
-    CHECKS,
-    DECIDED,
-    Effect,
-    Happens,
-    Held,
-    View,
-    effects,
-    judge,
-    look,
-    markdown,
-    preflight,
-    with_token,
-)
-from snapkit.errors import SnapshotError, SourceError
-from snapkit.files import atomic
+from snapkit.cluster.look import Held, View, look, with_token
+from snapkit.cluster.preflight import judge, preflight
+from snapkit.cluster.registry import CHECKS, markdown
+from snapkit.errors import SnapshotError, SourceError, TargetExistsError
+from snapkit.files import atomic, refuse_existing
 from snapkit.format.age import Identity
 from snapkit.format.archive import Member, Progress, Source
 from snapkit.page import AMBER, GREEN, RED, escaped, label, page, plain, table
@@ -465,9 +456,11 @@ def apply(
         client: The live cluster.
         plan: What `plan()` gave.
         src: The archive that it was made of.
-        journal: A file that is not there yet: every step is in it.
+        journal: A file that is not there yet, or the journal of a restore of which nothing came, which this one is
+            added to. Every step is in it. Where nothing was sent, a new one is not left behind.
         confirm: The plan's `confirmation`, as a person typed it.
-        safety: Where to save the current state; by default beside the journal, as `<journal>-before.snap`.
+        safety: Where to save the current state; by default beside the journal, as `<journal>-before.snap`. Where
+            nothing was sent, it is not left behind either.
         no_safety_save: `I-ACCEPT`: go without one. There is no rollback then.
         accept: Ids of checks whose errors are accepted.
         token_after: See `preflight()`.
@@ -492,35 +485,87 @@ def apply(
         raise ConfirmationError(what, "the confirmation", "nothing was sent; the plan says what to type")
     if no_safety_save not in (None, ACCEPT):
         raise SafetySaveError(f"is refused by {ACCEPT}, not by {no_safety_save!r:.40}", "the save", "nothing was sent")
-    path = Path(journal)
-    before = Path(safety) if safety is not None else path.with_name(f"{path.stem}-before.snap")
     with ExitStack() as stack:
         held = stack.enter_context(Held(src))
         if held.sha256 != plan.archive["sha256"]:
             what = f"has the SHA-256 {held.sha256 or 'of a folder'}, the plan {plan.archive['sha256']}"
             raise PlanChangedError(what, held.name, "nothing was sent: make a new plan")
-        if no_safety_save is None:
-            from snapkit.files import refuse_existing
+        log = stack.enter_context(_log(Path(journal), who))
+        is_new = not log.entries
+        run: _Run | None = None
+        before: Path | None = None
+        try:
+            if no_safety_save is None:
+                before = _place_of_save(log, safety)
+            log.write(
+                "begin",
+                "done",
+                plan_id=plan.id,
+                archive=held.sha256,
+                source=held.path,
+                snapshot=plan.archive["id"],
+                address=client.address,
+                cluster=plan.live["cluster_id"],
+                confirmed=confirm,
+                accepted=sorted(accept),
+                safety=str(before.absolute()) if before is not None else "",
+                refused_safety=no_safety_save or "",
+                plan=plan.to_json(),
+            )
+            run = _Run(client, log, held, token_after, keystore, identity, now, progress, patience)
+            return run.forward()
+        except SnapshotError:
+            if run is None or not run.sent:  # nothing of it is to be in the way of the next one
+                if before is not None and run is not None and run.last("safety-save", "begun"):
+                    before.unlink(missing_ok=True)
+                if is_new:
+                    log.discard()
+            raise
 
-            refuse_existing(before, False)
-        log = stack.enter_context(Journal.create(path, who=who))
-        log.write(
-            "begin",
-            "done",
-            plan_id=plan.id,
-            archive=held.sha256,
-            source=held.path,
-            snapshot=plan.archive["id"],
-            address=client.address,
-            cluster=plan.live["cluster_id"],
-            confirmed=confirm,
-            accepted=sorted(accept),
-            safety=str(before.absolute()) if no_safety_save is None else "",
-            refused_safety=no_safety_save or "",
-            plan=plan.to_json(),
-        )
-        run = _Run(client, log, held, token_after, keystore, identity, now, progress, patience)
-        return run.forward()
+
+def _log(path: Path, who: str | None) -> Journal:
+    """A new journal, or that of a restore of which nothing came."""
+    try:
+        return Journal.create(path, who=who)
+    except TargetExistsError:
+        try:
+            if not _came_to_nothing(read_journal(path)):
+                raise
+        except (SourceError, JournalError):  # it is another file
+            pass
+        else:
+            log = Journal.resume(path, who=who)
+            if _came_to_nothing(log.entries):
+                return log
+            log.close()  # somebody went on with it just now
+        raise
+
+
+def _came_to_nothing(entries: Sequence[Entry]) -> bool:
+    """Was nothing sent by the newest restore in a journal, or nothing taken in?"""
+    if entries[-1].step == "end":
+        return bool(entries[-1].about["status"] == "unchanged")
+    newest = _newest(entries)
+    return bool(newest) and not any(entry.step == "upload" for entry in newest)
+
+
+def _newest(entries: Sequence[Entry]) -> Sequence[Entry]:
+    """The lines of the newest restore in a journal; none if it is the journal of something else."""
+    begun = [number for number, entry in enumerate(entries) if (entry.step, entry.event) == ("begin", "done")]
+    return entries[begun[-1] :] if begun else ()
+
+
+def _place_of_save(log: Journal, safety: str | os.PathLike[str] | None) -> Path:
+    """Where the current state is to be saved: over nothing, also not over what an earlier restore saved."""
+    if safety is not None:
+        refuse_existing(safety, False)
+        return Path(safety)
+    place = log.path.with_name(f"{log.path.stem}-before.snap")
+    numbers = itertools.count(2)
+    while log.entries and os.path.lexists(place):
+        place = log.path.with_name(f"{log.path.stem}-before-{next(numbers)}.snap")
+    refuse_existing(place, False)
+    return place
 
 
 def resume(
@@ -565,16 +610,13 @@ def resume(
     """
     with ExitStack() as stack:
         log = stack.enter_context(Journal.resume(journal, who=who))
-        begin = log.last("begin", "done")
-        if begin is None:
-            raise JournalError("does not say what was begun", str(journal), "it is no journal of a restore")
         run = _Run(client, log, None, token_after, keystore, identity, now, progress, patience)
-        rolling = log.last("rollback", "begun") is not None and run.ended is None
+        rolling = run.last("rollback", "begun") is not None and run.ended is None
         if rollback or rolling:
             return run.back(confirm)
         if run.ended is not None:
             return run.told()
-        run.held = stack.enter_context(Held(src if src is not None else _found(begin.about["source"])))
+        run.held = stack.enter_context(Held(src if src is not None else _found(run.about["source"])))
         return run.forward()
 
 
@@ -604,11 +646,12 @@ class _Run:
         progress: Progress | None,
         patience: float,
     ) -> None:
-        begin = journal.last("begin", "done")
-        assert begin is not None
         self.client = client
         self.journal = journal
         self.held = held
+        begin = self.last("begin", "done")
+        if begin is None:
+            raise JournalError("does not say what was begun", str(journal.path), "it is no journal of a restore")
         self.about = begin.about
         self.plan = Plan.from_json(begin.about["plan"], str(journal.path))
         self._clients = [client, *([with_token(client, token_after)] if token_after else [])]
@@ -618,6 +661,16 @@ class _Run:
         self._now = now
         self._progress = progress
         self._patience = patience
+
+    def last(self, step: str, event: Event | None = None) -> Entry | None:
+        """The newest line of a step (and event) of this restore; None if there is none."""
+        found = (e for e in reversed(_newest(self.journal.entries)) if e.step == step and event in (None, e.event))
+        return next(found, None)
+
+    @property
+    def sent(self) -> bool:
+        """Was anything sent to the cluster, or about to be?"""
+        return self.last("upload") is not None
 
     @property
     def ended(self) -> Status | None:
@@ -648,7 +701,7 @@ class _Run:
         if self.held.sha256 != self.about["archive"]:
             what = f"has the SHA-256 {self.held.sha256 or 'of a folder'}, and the plan {self.about['archive']}"
             raise PlanChangedError(what, self.held.name, "name the archive that was planned")
-        begun, done = self.journal.last("upload", "begun"), self.journal.last("upload", "done")
+        begun, done = self.last("upload", "begun"), self.last("upload", "done")
         if begun is None:
             self._before()
             where, words = self._upload("upload", self.held.source, "archive", self._identity)
@@ -656,7 +709,7 @@ class _Run:
             where, words = "archive", ""
         else:  # killed in it, or it was unclear: what is there now?
             where, words = self._read_back("read-back", self.held.source, self._planned_change)
-            if where == "before" and self.journal.last("upload", "failed") is None:
+            if where == "before" and self.last("upload", "failed") is None:
                 self._require_same()
                 where, words = self._upload("upload", self.held.source, "archive", self._identity)
         if where == "before":
@@ -700,7 +753,7 @@ class _Run:
         if not self.about["safety"]:
             self.journal.write("safety-save", "done", refused=self.about["refused_safety"])
             return
-        if self.journal.last("safety-save", "done") is None:
+        if self.last("safety-save", "done") is None:
             self._save(self.about["safety"], "safety-save")
         # What was saved is what was planned: nobody wrote meanwhile.
         self._require_same(self.about["safety"])
@@ -782,9 +835,9 @@ class _Run:
             if confirm is None:
                 what = "is missing, and what was written since the restore goes away"
             raise ConfirmationError(what, "the confirmation", "give the plan's (confirm=, --confirm)")
-        if self.journal.last("upload", "begun") is None:
+        if self.last("upload", "begun") is None:
             return self._end("unchanged", "nothing was sent, so there is nothing to roll back")
-        saved = self.journal.last("safety-save", "done")
+        saved = self.last("safety-save", "done")
         if not self.about["safety"] or saved is None:
             raise RestoreError("was refused", "the save of the state before", "there is nothing to roll back to")
         safety = str(self.about["safety"])
@@ -801,11 +854,11 @@ class _Run:
         if self._since_end("rollback-upload", "begun") is None:
             if self._since_end("rollback", "begun") is None:
                 self.journal.write("rollback", "begun", confirmed=self.plan.confirmation)
-            if self.journal.last("upload", "done") is None and self.plan.effects:  # was it ever taken in?
+            if self.last("upload", "done") is None and self.plan.effects:  # was it ever taken in?
                 where, _ = self._read_back("rollback-read-back", safety, self._rollback_change)
                 if where == "archive":
                     return self._end("unchanged", "the cluster never took the archive: there is nothing to roll back")
-            self._save_after(required=self.journal.last("end") is not None)
+            self._save_after(required=self.last("end") is not None)
             where, words = self._upload("rollback-upload", safety, "the safety save")
         elif done is None:
             where, words = self._read_back("rollback-read-back", safety, self._rollback_change)

@@ -66,5 +66,6 @@ def test_timeline_takes_them() -> None:
 def test_recover_takes_them(tmp_path: Path) -> None:
     fine("recover", FRIDAY, "acl_roles", ON_CALL[:8], "--to", tmp_path / "files")
     assert json.loads((tmp_path / "files" / "on-call.role.json").read_text())["Name"] == "on-call"
-    assert "has no record" in failed(run("recover", FRIDAY, "acl_roles", "ffff", "--to", tmp_path / "more"))
+    failed(run("recover", FRIDAY, "acl_roles", "ffff", "--to", tmp_path / "more"))
+    assert "ids begin with ''" not in failed(run("recover", FRIDAY, "acl_roles", "", "--to", tmp_path / "more"))
     assert not (tmp_path / "more").exists()

@@ -18,7 +18,7 @@ import pytest
 import snapkit
 from snapkit import Client
 from snapkit.cluster import connection
-from snapkit.cluster.connection import RestoreUnclearError
+from snapkit.cluster.connection import PermissionDeniedError, RestoreUnclearError
 from snapkit.cluster.journal import read
 from snapkit.cluster.server import Faults, ServedCluster
 from tests import damage, forge
@@ -79,7 +79,7 @@ def test_plan_then_apply_then_roll_back(friday: ServedCluster, tmp_path: Path) -
     assert is_(friday, FRIDAY)
 
 
-def test_a_plan_of_another_state_is_refused(friday: ServedCluster) -> None:
+def test_a_plan_of_another_state_is_refused(friday: ServedCluster, tmp_path: Path) -> None:
     fine("restore", THURSDAY, "--plan", "-o", "plan.json")
     with Client(friday.address, token=friday.token).snapshot() as live:
         token = live.acl_tokens.index[-1]
@@ -89,6 +89,31 @@ def test_a_plan_of_another_state_is_refused(friday: ServedCluster) -> None:
     assert f"the live state: changed since the plan: acl_tokens {token}" in line
     assert not is_(friday, THURSDAY)
     assert "has the SHA-256" in failed(restore(FRIDAY, "--apply", "plan.json", "--confirm", CONFIRM))
+    assert files(tmp_path) == ["plan.json"]
+
+
+def test_a_try_that_was_refused_is_not_in_the_way(
+    friday: ServedCluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Whatever it was refused for, the same line does it once that is mended."""
+    fine("restore", THURSDAY, "--plan", "-o", "plan.json")
+    line = (THURSDAY, "--apply", "plan.json", "--confirm", CONFIRM, "--journal", "j.jsonl")
+    for faults in (Faults(no_leader=True), Faults(forbidden=True)):
+        friday.faults = faults
+        assert restore(*line).status in (1, 2)
+    friday.faults = Faults()
+    assert files(tmp_path) == ["plan.json"]
+
+    def refused(self: Client, *args: Any, **kwargs: Any) -> None:
+        raise PermissionDeniedError("answered 403", self.address, "", 403, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Client, "restore", refused)
+        failed(restore(*line))
+    assert files(tmp_path) == ["j-before.snap", "j.jsonl", "plan.json"], "it was sent to: that is on record"
+    assert restore(*line).status == 0
+    assert is_(friday, THURSDAY)
+    assert "is there already; an interrupted restore goes on with" in failed(restore(*line))
 
 
 def test_in_one_go_it_goes_the_same_way(friday: ServedCluster, tmp_path: Path) -> None:
@@ -133,8 +158,8 @@ def test_without_the_right_confirmation_nothing_is_sent(confirm: Any, friday: Se
     assert files(tmp_path) == []
 
 
-@pytest.mark.parametrize("typed", [CONFIRM, "yes"])
-def test_at_a_terminal_the_confirmation_is_asked_for(typed: str, friday: ServedCluster) -> None:
+def at_a_terminal(typed: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run `snapkit restore` where a person types."""
     ours, theirs = pty.openpty()
 
     def own_terminal() -> None:
@@ -142,22 +167,34 @@ def test_at_a_terminal_the_confirmation_is_asked_for(typed: str, friday: ServedC
         fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
 
     os.write(ours, f"{typed}\n".encode())
-    done = subprocess.run(
-        command("restore", THURSDAY, "--patience", 0),
-        env=environment(),
-        stdin=theirs,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        preexec_fn=own_terminal,
-    )
-    os.close(theirs)
-    os.close(ours)
+    try:
+        return subprocess.run(
+            command("restore", *arguments, "--patience", 0),
+            env=environment(),
+            stdin=theirs,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            preexec_fn=own_terminal,
+        )
+    finally:
+        os.close(theirs)
+        os.close(ours)
+
+
+@pytest.mark.parametrize("typed", [CONFIRM, "yes"])
+def test_at_a_terminal_the_confirmation_is_asked_for(typed: str, friday: ServedCluster) -> None:
+    done = at_a_terminal(typed, THURSDAY, "--journal", "j.jsonl")
     assert "comes back: table jobs, payments/payments" in done.stderr, "the plan is shown first"
     assert f"This replaces the whole state of {friday.address}, ACL tokens included." in done.stderr
     assert done.returncode == (0 if typed == CONFIRM else 2)
     assert is_(friday, THURSDAY if typed == CONFIRM else FRIDAY)
+    if typed == CONFIRM:
+        back = at_a_terminal(typed, "--resume", "j.jsonl", "--rollback")
+        assert f"This takes {friday.address} back to what it was" in back.stderr
+        assert back.returncode == 0
+        assert is_(friday, FRIDAY)
 
 
 def test_errors_of_preflight_exit_1_unless_accepted(friday: ServedCluster, tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def test_the_list_of_tables(archive: str) -> None:
 def test_the_list_of_tables_for_people() -> None:
     head, first, *_, last = lines()
     assert head == ["Table", "Type", "Count", "Bytes", "Share"]
-    assert first == ["allocs", "Alloc", "13", "101402", "0.515"]
+    assert first == ["allocs", "Alloc", "13", "101,402", "51.5%"]
     assert last == ["25", "rows"]
     assert len(lines("--limit", 3)) == 5
 

@@ -68,11 +68,17 @@ def test_it_goes_on_where_it_stood_and_is_never_overwritten(tmp_path: Path) -> N
     with pytest.raises(TargetExistsError, match="--resume"):
         Journal.create(path)
     with Journal.resume(path, who="bob@desk") as journal:
-        assert journal.last("upload") == journal.entries[2]
-        assert journal.last("upload", "begun") == journal.entries[1]
-        assert journal.last("check") is None
         journal.write("end", "done")
     assert [e.who for e in read(path)] == ["ann@desk"] * 3 + ["bob@desk"]
+
+
+def test_what_is_discarded_is_in_nobodys_way(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    written(path)
+    with Journal.resume(path) as journal:
+        journal.discard()
+    assert list(tmp_path.iterdir()) == []
+    Journal.create(path).close()
 
 
 def test_a_line_that_was_never_ended_is_cut_off(tmp_path: Path) -> None:

@@ -26,7 +26,9 @@ from snapkit.cluster import connection
 from snapkit.cluster import preflight as looking
 from snapkit.cluster.check import check
 from snapkit.cluster.connection import ClusterError, ClusterTimeoutError, PermissionDeniedError, RestoreUnclearError
+from snapkit.cluster.effects import DECIDED
 from snapkit.cluster.journal import Journal, JournalError, read
+from snapkit.cluster.registry import CHECKS
 from snapkit.cluster.rehearse import free_ports
 from snapkit.cluster.restore import (
     ConfirmationError,
@@ -182,7 +184,7 @@ def test_thursday_into_friday_says_what_comes_back() -> None:
     assert found(report, "preflight.raft") == [
         "Raft: Raft's index goes on from the higher of the two, at 201; term 2 and the servers stay"
     ]
-    assert set(report.checks) >= {c for c in looking.CHECKS if c.startswith("preflight.")}
+    assert set(report.checks) >= {c for c in CHECKS if c.startswith("preflight.")}
     assert report.levels[-1] == "preflight"
 
 
@@ -533,7 +535,7 @@ def test_any_archive_into_any_cluster_can_be_planned(live: str, wanted: str, tmp
         for happens, here, there in (("goes away", now, then), ("comes back", then, now)):
             keys = {
                 (table, tuple(map(str, key)))
-                for table in looking.DECIDED
+                for table in DECIDED
                 for key in here.records(table).keys() - there.records(table).keys()
             }
             told = {(e.table, e.key) for e in planned.effects if e.happens == happens}
@@ -638,11 +640,8 @@ def test_a_live_state_that_changed_since_the_plan_is_refused(runs: Runs) -> None
     with pytest.raises(PlanChangedError, match=r"changed since the plan: jobs default/node-exporter; nothing was sent"):
         runs.apply()
     assert state(runs.cluster) == changed
-    assert runs.steps[-1] == "preflight failed"
-    assert not runs.safety.exists()
-    with pytest.raises(PlanChangedError):
-        runs.resume()
-    assert runs.resume(rollback=True).status == "unchanged"
+    assert list(runs.journal.parent.iterdir()) == [], "nothing happened, and nothing is in the way of the next try"
+    assert runs.apply(plan=plan(runs.client, THURSDAY)).status == "restored"
 
 
 def test_a_live_state_that_changes_while_it_is_saved_is_refused(runs: Runs) -> None:
@@ -653,7 +652,8 @@ def test_a_live_state_that_changes_while_it_is_saved_is_refused(runs: Runs) -> N
 
     with pytest.raises(PlanChangedError, match=f"acl_tokens {INTERN}"):
         runs.apply(client=Late(runs.cluster.address, token=runs.cluster.token))
-    assert "upload begun" not in runs.steps
+    assert not runs.is_thursday()
+    assert list(runs.journal.parent.iterdir()) == [], "nor is the save that was made"
 
 
 def test_another_archive_or_cluster_than_planned_is_refused(runs: Runs) -> None:
@@ -664,20 +664,19 @@ def test_another_archive_or_cluster_than_planned_is_refused(runs: Runs) -> None:
     assert runs.is_friday()
 
 
-def test_errors_of_preflight_stop_it_unless_accepted(runs: Runs, tmp_path: Path) -> None:
+def test_errors_of_preflight_stop_it_unless_accepted(runs: Runs) -> None:
     planned = plan(runs.client, MONDAY_1_8)
     assert [f.check for f in planned.errors()] == ["preflight.key-missing"]
     with pytest.raises(PreflightError, match=r"preflight\.key-missing: 4 variables") as caught:
         runs.apply(MONDAY_1_8, plan=planned)
     assert errors(caught.value.report) == ["preflight.key-missing"]
     assert runs.is_friday()
-    again = {"journal": tmp_path / "k", "plan": planned}
-    outcome = runs.apply(MONDAY_1_8, accept=["preflight.key-missing"], **again)
+    outcome = runs.apply(MONDAY_1_8, plan=planned, accept=["preflight.key-missing"])
     assert outcome.status == "restored"
     assert outcome.report is not None
     assert len(found(outcome.report, "check.variable")) == 4, "preflight named it, and check finds it"
     assert not outcome.ok
-    assert read(tmp_path / "k")[0].about["accepted"] == ["preflight.key-missing"]
+    assert read(runs.journal)[0].about["accepted"] == ["preflight.key-missing"]
 
 
 def test_a_safety_save_is_made_and_whole_or_refused_by_name(runs: Runs, tmp_path: Path) -> None:
@@ -686,13 +685,13 @@ def test_a_safety_save_is_made_and_whole_or_refused_by_name(runs: Runs, tmp_path
     runs.safety.write_bytes(b"mine")
     with pytest.raises(TargetExistsError):
         runs.apply()
+    assert runs.safety.read_bytes() == b"mine"
     runs.safety.unlink()
     runs.cluster.faults = Faults(corrupt=True)
     with pytest.raises((RestoreError, ClusterError)):
         runs.apply()
     runs.cluster.faults = Faults()
     assert runs.is_friday()
-    runs.journal.unlink()
     assert runs.apply(no_safety_save="I-ACCEPT").status == "restored"
     assert not runs.safety.exists()
     with pytest.raises(RestoreError, match="nothing to roll back to"):
@@ -707,6 +706,7 @@ def test_what_was_saved_must_be_such_that_it_restores(tmp_path: Path) -> None:
         with pytest.raises(SafetySaveError, match=r"refs\.job-summary.*--no-safety-save I-ACCEPT"):
             apply(client, planned, THURSDAY, journal=tmp_path / "j", confirm=CONFIRM, patience=0)
         assert state(cluster) != state_of(THURSDAY)
+    assert list(tmp_path.iterdir()) == []
 
 
 class Failing(Client):
@@ -779,6 +779,18 @@ def test_what_is_refused_leaves_all_as_it_was(runs: Runs) -> None:
     assert runs.resume().status == "unchanged"
     with pytest.raises(RestoreError, match="nothing to do"):
         runs.resume(rollback=True)
+    assert runs.apply().status == "restored", "by the same words: the journal goes on"
+    assert runs.safety.read_bytes() == FRIDAY.read_bytes(), "what was saved is never saved over"
+    second = runs.safety.with_name("j-before-2.snap")
+    assert read(runs.journal)[-1].step == "end"
+    assert [e.about["safety"] for e in read(runs.journal) if e.step == "begin"] == [str(runs.safety), str(second)]
+    assert runs.steps[-len(WHOLE) :] == WHOLE
+    with pytest.raises(TargetExistsError, match="--resume"):
+        runs.apply()
+    assert runs.resume(rollback=True, confirm=CONFIRM).status == "rolled back"
+    assert runs.is_friday()
+    with pytest.raises(TargetExistsError):
+        runs.apply()
 
 
 def test_drift_does_not_hide_whose_state_it_is(runs: Runs) -> None:
@@ -1014,6 +1026,42 @@ def test_a_state_that_changes_while_it_lay_killed_is_refused(runs: Runs, killed:
     assert state(runs.cluster) == changed, "what was written meanwhile is not undone"
 
 
+@pytest.mark.parametrize("number", [1, 2, 4, 5])
+def test_what_lay_killed_before_anything_was_sent_makes_way(
+    number: int, runs: Runs, killed: Callable[..., int]
+) -> None:
+    """The cluster went on meanwhile: going on is refused, and a new plan takes the same names."""
+    assert killed(runs, number, "after") == -9
+    runs.client.restore(built(damage.without("acl_tokens", AccessorID=INTERN)))
+    changed = state(runs.cluster)
+    with pytest.raises(PlanChangedError):
+        runs.resume()
+    with pytest.raises(PlanChangedError):
+        runs.apply()
+    assert state(runs.cluster) == changed
+    before = read(runs.journal)
+    outcome = runs.apply(plan=plan(runs.client, THURSDAY))
+    assert outcome.status == "restored"
+    assert read(runs.journal, anchor=outcome.head)[: len(before)] == before
+    assert runs.resume(rollback=True, confirm=CONFIRM).status == "rolled back"
+    assert state(runs.cluster) == changed, "not what was saved for the first try"
+
+
+def test_a_file_that_is_no_such_journal_is_never_written_to(runs: Runs) -> None:
+    with Journal.create(runs.journal.with_name("other"), who="a@b") as other:
+        other.write("begun", "done")
+    for data in (b"", b"mine", b"mine\n", other.path.read_bytes()):
+        runs.journal.write_bytes(data)
+        with pytest.raises(TargetExistsError):
+            runs.apply()
+        assert runs.journal.read_bytes() == data
+    runs.journal.unlink()
+    with Journal.create(runs.journal, who="a@b") as held:
+        held.write("begin", "done")
+        with pytest.raises(JournalError, match="held by another process"):
+            runs.apply()
+
+
 def test_an_archive_that_moved_is_named_anew(runs: Runs, killed: Callable[..., int], tmp_path: Path) -> None:
     assert killed(runs, 3, "after") == -9
     with pytest.raises(PlanChangedError, match="name the archive"):
@@ -1065,7 +1113,7 @@ def test_check_finds_nothing_where_all_is_as_it_was() -> None:
 def test_check_finds_what_is_not_as_it_was(build: damage.Builder, check: str, place: str) -> None:
     report = checked(built(build), FRIDAY)
     assert (check, place) in [(f.check, f.place) for f in report.found]
-    assert report.ok == (looking.CHECKS[check].severity != "error")
+    assert report.ok == (CHECKS[check].severity != "error")
 
 
 def test_check_finds_clients_that_vanished_and_clients_that_are_not_there() -> None:
