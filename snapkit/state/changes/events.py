@@ -40,6 +40,7 @@ class Event(msgspec.Struct, frozen=True):
         job: Its job's ID.
         node: Its node's ID.
         loose: May the time be that of an earlier write? It is shown then only where the clock agrees.
+        later: May the index be that of a later write? It is left out then where the clock does not agree with the time.
         between: It was written after the first of these indexes, and at the second one at the latest.
         token: The AccessorID of the token that it was done with, where the record names it for certain.
     """
@@ -55,6 +56,7 @@ class Event(msgspec.Struct, frozen=True):
     job: str | None = None
     node: str | None = None
     loose: bool = False
+    later: bool = False
     between: tuple[int, int] | None = None
     token: str | None = None
 
@@ -424,6 +426,7 @@ def _health(alloc: Event, health: Mapping[Any, Any]) -> Iterator[Event]:
             happened=f"became {'healthy' if healthy else 'unhealthy'}",
             index=_index(health.get(b"ModifyIndex")),
             time=_moment(health.get(b"Timestamp")),
+            later=True,  # a promotion writes a canary's health anew (state_store.go, UpdateDeploymentPromotion)
         )
 
 

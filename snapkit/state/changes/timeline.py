@@ -84,7 +84,10 @@ def _dated(events: Sequence[Event], clock: Clock) -> pd.DataFrame:
     moments = np.array([NAT if event.time is None else event.time for event in events], np.int64)
     indexes = np.array([event.index or 0 for event in events], np.uint64)
     loose = np.array([event.loose for event in events], bool) & (indexes > 0)
-    moments[loose & ~clock.agrees(indexes, moments)] = NAT
+    later = np.array([event.later for event in events], bool) & (indexes > 0) & (moments != NAT)
+    wrong = (loose | later) & ~clock.agrees(indexes, moments)
+    moments[wrong & loose] = NAT
+    indexes[wrong & later] = 0
     exact = moments != NAT
     windows = clock.windows(indexes)
     ranged = [place for place, event in enumerate(events) if event.between]
@@ -107,7 +110,7 @@ def _dated(events: Sequence[Event], clock: Clock) -> pd.DataFrame:
             "Job": pd.array([event.job for event in events], dtype="str"),
             "Node": pd.array([event.node for event in events], dtype="str"),
             "Message": pd.array([f"{event.what} {event.happened}" for event in events], dtype="str"),
-            "Index": pd.array([event.index or None for event in events], dtype="UInt64"),
+            "Index": pd.array([index or None for index in indexes.tolist()], dtype="UInt64"),
             "Token": pd.array([event.token for event in events], dtype="str"),
         }
     )

@@ -420,6 +420,24 @@ def test_what_made_a_token_certain_may_be_in_an_earlier_snapshot_alone() -> None
     assert only(timeline(early, late), "job.version", "n", "j", 3)["Token"] == "a"
 
 
+@pytest.mark.parametrize(("written", "index"), [(20, 20), (40, None)])
+def test_a_canary_s_health_has_not_the_index_of_its_promotion(written: int, index: int | None) -> None:
+    """A promotion writes the health anew, and leaves its time."""
+    second, start = 10**9, samples.NANOSECONDS
+
+    def alloc(name: str, at: int, seconds: int, **values: Any) -> dict[str, Any]:
+        time = start + seconds * second
+        stamps = {"CreateIndex": at, "ModifyIndex": at, "CreateTime": time, "ModifyTime": time}
+        return samples.struct("Allocation", **{"ID": name, "DeploymentStatus": None, **stamps} | values)
+
+    health = {"Healthy": True, "Timestamp": forge.GO_TIME, "Canary": False, "ModifyIndex": written}
+    canary = alloc("a", 10, -2, DeploymentStatus=health)
+    state = archive({"allocs": [canary, alloc("b", 30, 60)]}, 50, f"2-50-{start // 10**6 + 120_000}")
+    told = only(timeline(state), "deployment.health", "a")
+    assert told["Time"] == moment(samples.MOMENT)
+    assert (None if pd.isna(told["Index"]) else told["Index"]) == index
+
+
 # -- several snapshots
 
 
