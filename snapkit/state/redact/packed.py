@@ -20,7 +20,7 @@ from msgspec.structs import astuple
 from snapkit.errors import RecordError
 from snapkit.format.schema import ANY, Type, fields
 from snapkit.format.values import Buffer, pack, unpack
-from snapkit.state.redact.profiles import SEALED, How, Step, inner, replaced_below, steps
+from snapkit.state.redact.profiles import SEALED, How, Step, inner, replaced_below, steps, struct_of
 from snapkit.state.redact.values import Values, fits
 
 _ROOM = 64 << 20  # bytes of values that are remembered
@@ -210,7 +210,7 @@ class Packed:
             elif _is_plain(step.type):
                 kind = int | float | bool | None | UnsetType
             elif self._is_walked(step, own):
-                if _is_unit(step.type) or self._below(_struct_of(step.type)) <= {"url"}:
+                if _is_unit(step.type) or self._below(struct_of(step.type)) <= {"url"}:
                     packed.append((number, self._change(step, own)))
                 else:
                     kind, texts_below, below = self.nested(step.type, own)
@@ -281,7 +281,7 @@ class Packed:
             return lambda old: None if _is_go_time(old) else change(old)
         if how == "unique":
             return lambda old: change(old) if b"unique" in old else None
-        if how == "url" or (how == "keep" and self._below(_struct_of(kind)) <= {"url"}):
+        if how == "url" or (how == "keep" and self._below(struct_of(kind)) <= {"url"}):
             return lambda old: change(old) if b"://" in old or b"?" in old else None
         return change
 
@@ -410,10 +410,6 @@ def _map(item: Any) -> Any:
     return types.GenericAlias(dict, (str, item | None))
 
 
-def _struct_of(kind: Type) -> str:
-    return _struct_of(kind.element) if kind.element is not None else kind.struct
-
-
 def _is_plain(kind: Type) -> bool:
     """Is it a number or a boolean?"""
     return kind.kind not in ("string", "bytes", "time", "any", "list", "map", "struct")
@@ -421,7 +417,7 @@ def _is_plain(kind: Type) -> bool:
 
 def _is_unit(kind: Type) -> bool:
     """Does it come again as it is? A job does, in its allocations, and what has no time in it."""
-    return _struct_of(kind) == "Job" or not _has_time(_struct_of(kind), set())
+    return struct_of(kind) == "Job" or not _has_time(struct_of(kind), set())
 
 
 def _has_time(struct: str, seen: set[str]) -> bool:
@@ -429,7 +425,7 @@ def _has_time(struct: str, seen: set[str]) -> bool:
     for known in fields(struct).values():
         if known.type.kind == "time" or known.time_unit:
             return True
-        below = _struct_of(known.type)
+        below = struct_of(known.type)
         if below and below not in seen and _has_time(below, seen):
             return True
     return False

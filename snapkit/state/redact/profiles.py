@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -77,23 +77,15 @@ def kept(kind: RecordType, profile: Profile) -> dict[str, str]:
     ` (names)` behind one says that the names of entries alone stay, as those of environment variables do.
     """
     found: dict[str, str] = {}
-    seen: set[str] = set()
 
-    def visit(type_: Type) -> None:
-        if type_.element is not None:
-            visit(type_.element)
-        elif type_.kind == "struct" and type_.struct not in seen:
-            seen.add(type_.struct)
-            for step in steps(type_.struct, profile).values():
-                if step.how == "secret" and profile != "strict" and _holds_names(step.type):
-                    found[f"{step.place} (names)"] = "free"
-                if step.how in ("secret", "name", "hash") or step.place in SEALED:
-                    continue
-                if _holds_text(step.type):
-                    found[step.place] = fields(type_.struct)[step.name].sensitivity
-                visit(step.type)
+    def stays(step: Step) -> bool:
+        return step.how not in ("secret", "name", "hash") and step.place not in SEALED
 
-    visit(Type("struct", struct=kind.struct))
+    for struct, step in _below(kind.struct, profile, stays):
+        if step.how == "secret" and profile != "strict" and _holds_names(step.type):
+            found[f"{step.place} (names)"] = "free"
+        if stays(step) and _holds_text(step.type):
+            found[step.place] = fields(struct)[step.name].sensitivity
     if kind.table == "variables" and profile != "strict":
         found["VariableEncrypted.Data (names)"] = "free"
     return found
@@ -123,21 +115,24 @@ def replaced_below(struct: str, profile: Profile, unknown: frozenset[str] = froz
         profile: The profile.
         unknown: Structs that have fields which the schema lacks; these are replaced as secrets.
     """
-    found: set[How] = set()
-    seen: set[str] = set()
+    below = list(_below(struct, profile, lambda step: step.how == "keep" and step.place not in SEALED))
+    found = {step.how for _, step in below if step.how != "keep"}
+    return frozenset(found | {"secret"} if any(name in unknown for name, _ in below) else found)
 
-    def visit(type_: Type) -> None:
-        if type_.element is not None:
-            visit(type_.element)
-        elif type_.kind == "struct" and type_.struct not in seen:
-            seen.add(type_.struct)
-            if type_.struct in unknown:
-                found.add("secret")
-            for step in steps(type_.struct, profile).values():
-                if step.how != "keep":
-                    found.add(step.how)
-                elif step.place not in SEALED:
-                    visit(step.type)
 
-    visit(Type("struct", struct=struct))
-    return frozenset(found)
+def _below(struct: str, profile: Profile, enters: Callable[[Step], bool]) -> Iterator[tuple[str, Step]]:
+    """The fields of a struct and of those in its fields, where these are entered; each struct once."""
+    waiting, seen = [struct], {struct}
+    while waiting:
+        struct = waiting.pop()
+        for step in steps(struct, profile).values():
+            yield struct, step
+            below = struct_of(step.type)
+            if below and below not in seen and enters(step):
+                seen.add(below)
+                waiting.append(below)
+
+
+def struct_of(kind: Type) -> str:
+    """The struct that a field holds, by itself or in lists and maps; "" if none."""
+    return struct_of(kind.element) if kind.element is not None else kind.struct
