@@ -10,20 +10,22 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import os
-import resource
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import snapkit
+from bench.speed import peak_memory
 from snapkit.fleet.catalog import Catalog
 from snapkit.format import archive
 from snapkit.format.schema import BY_BYTE
 from snapkit.format.values import pack, text, unpack
 from snapkit.state.snapshot import Snapshot
 
+ROOT = Path(__file__).parent.parent
 QUESTIONS = {
     "SQL: jobs by snapshot": lambda c: c.sql("SELECT Snapshot, count(*) FROM jobs GROUP BY ALL"),
     "SQL: failed allocations by snapshot and job": lambda c: c.sql(
@@ -32,9 +34,14 @@ QUESTIONS = {
     "SQL: first task of all versions of jobs": lambda c: c.sql(
         "SELECT DISTINCT ID, TaskGroups->>'$[0].Tasks[0].Name' FROM job_versions"
     ),
+    "SQL: bytes of allocations by snapshot and job": lambda c: c.sql(
+        "SELECT Snapshot, JobID, sum(record_bytes) FROM allocs GROUP BY ALL"
+    ),
+    "SQL: one allocation, whole": lambda c: c.sql("SELECT * FROM allocs WHERE ID = (SELECT min(ID) FROM allocs)"),
     "history of a job": lambda c: c.history("jobs", *first(c)),
     "since when a job has a priority": lambda c: c.when("jobs", *first(c), "Priority >= 50"),
     "growth by job": lambda c: c.growth("job"),
+    "growth by job, the first eight": lambda c: c.growth("job", top=8),
     "anomalies": lambda c: c.anomalies(),
 }
 
@@ -88,44 +95,66 @@ def size_of(folder: Path) -> tuple[int, int]:
     return sum(path.stat().st_size for path in files), len(files)
 
 
+def in_another_process(*arguments: object) -> str:
+    """What this says of one piece of work in a fresh process: its memory is no other's."""
+    command = [sys.executable, "-m", "bench.dataset", *map(str, arguments)]
+    return subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout.strip()
+
+
+def extracting(pattern: str, store: Path, workers: int) -> str:
+    catalog = Catalog(pattern, store=store, level="counts", workers=workers).refresh()
+    before, started, busy = peak_memory(), time.perf_counter(), time.process_time()
+    told = catalog.extract()
+    seconds, busy = time.perf_counter() - started, time.process_time() - busy
+    size, files = size_of(store / "dataset")
+    return (
+        f"{busy:.1f} s of processor, {seconds:.1f} s, {size / 1e6:.1f} MB in {files} files, "
+        f"{told['Records'].sum():,} records, {told['New'].sum():,} of them distinct, "
+        f"{(peak_memory() - before) / 1024:,.0f} MiB of memory"
+    )
+
+
+def asking(pattern: str, store: Path, question: str) -> str:
+    """How long one question takes, and how much memory above what the process had."""
+    import duckdb  # noqa: F401 - which would count for the question else
+    import pyarrow.dataset  # noqa: F401
+
+    catalog = Catalog(pattern, store=store, level="counts").refresh()
+    before, started, busy = peak_memory(), time.perf_counter(), time.process_time()
+    answer = QUESTIONS[question](catalog)
+    seconds, busy = time.perf_counter() - started, time.process_time() - busy
+    memory = (peak_memory() - before) / 1024
+    return f"{busy:.2f} s of processor, {seconds:.2f} s, {memory:,.0f} MiB of memory, {len(answer):,} rows"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("source", type=Path)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--hours", type=int, default=24)
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--child", nargs=3, metavar=("PATTERN", "STORE", "QUESTION"), help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.child:
+        pattern, store, question = options.child
+        store = Path(store)
+        print(asking(pattern, store, question) if question else extracting(pattern, store, options.workers))
+        return
     paths = list(hours(options.source, options.folder / "archives", options.hours))
     print(f"{len(paths)} archives, {sum(path.stat().st_size for path in paths) / 1e6:,.0f} MB")
     sizes = []
-    for name, chosen in (("one", paths[:1]), ("all", paths)):
+    same = (options.source, options.folder, "--workers", options.workers, "--child")
+    patterns = {"one": paths[0], "all": options.folder / "archives" / "*.snap"}
+    for name, pattern in patterns.items():
         store = options.folder / f"store-{name}"
         shutil.rmtree(store, ignore_errors=True)
-        catalog = Catalog(list(map(str, chosen)), store=store, level="counts", workers=options.workers)
-        catalog.refresh()
-        started, busy = time.perf_counter(), time.process_time()
-        told = catalog.extract()
-        seconds, busy = time.perf_counter() - started, time.process_time() - busy
-        size, files = size_of(store / "dataset")
-        sizes.append(size)
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(
-            f"{name}: {seconds:.1f} s ({busy:.1f} s of processor), {size / 1e6:.1f} MB in {files} files, "
-            f"{told['Records'].sum():,} records, {told['New'].sum():,} of them distinct, "
-            f"{memory:,.0f} MiB of memory"
-        )
+        print(f"extracting {name}: {in_another_process(*same, pattern, store, '')}")
+        sizes.append(size_of(store / "dataset")[0])
     print(f"all are {sizes[1] / sizes[0]:.2f} times one (at most 3)")
-    started = time.perf_counter()
-    catalog.extract()
-    print(f"extracting again what is there: {time.perf_counter() - started:.2f} s")
-    for question, ask in QUESTIONS.items():
-        started, busy = time.perf_counter(), time.process_time()
-        answer = ask(catalog)
-        seconds, busy = time.perf_counter() - started, time.process_time() - busy
-        print(f"{question}: {seconds:.2f} s ({busy:.2f} s of processor), {len(answer):,} rows")
-    print(
-        f"memory in all: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MiB, {os.cpu_count()} cores"
-    )
+    for question in QUESTIONS:
+        for name, pattern in patterns.items():
+            told = in_another_process(*same, pattern, options.folder / f"store-{name}", question)
+            print(f"{question}, of {name}: {told}")
 
 
 if __name__ == "__main__":
