@@ -12,7 +12,8 @@ from urllib.parse import quote
 
 from snapkit.cluster.client import Client
 from snapkit.cluster.connection import ClusterError, ServerError
-from snapkit.cluster.preflight import CHECKS, DECIDED, declare
+from snapkit.cluster.effects import DECIDED
+from snapkit.cluster.registry import CHECKS, declare
 from snapkit.errors import SnapshotError
 from snapkit.format.age import Identity
 from snapkit.format.archive import Source
@@ -28,7 +29,7 @@ READ = 50  # variables that are read after a restore, at least one by each root 
 #: Tables that a server drops, or writes to another one, as it takes them in.
 _NOT_AS_IT_WAS = {"vault_accessors", "si_token_accessors", "root_key_meta", "time_table", "indexes"}
 
-for _id, _severity, _title, _advice in (
+declare(
     ("check.leader", "error", "There is no leader that answers.", "see the servers' logs; `--resume` checks again"),
     ("check.unreadable", "error", "The live state can't be read.", "see the servers' logs; `--resume` checks again"),
     (
@@ -65,8 +66,7 @@ for _id, _severity, _title, _advice in (
     ("check.evals-pending", "warning", "Evaluations are not processed yet.", "see the servers' logs for errors"),
     ("check.evals-failed", "warning", "Evaluations failed since the restore.", "see the servers' logs for errors"),
     ("check.blocked", "warning", "A job is blocked that was not in the archive.", "see what it lacks"),
-):
-    declare(_id, _severity, _title, _advice)  # type: ignore[arg-type] # literals, as a tuple's items
+)
 
 
 def check(

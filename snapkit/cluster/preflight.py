@@ -1,94 +1,34 @@
 """What a restore will do, seen beforehand: from the archive, the live cluster's API, and its snapshot taken now.
 
-The checks are in `CHECKS`; docs/preflight.md is made from them.
+It changes nothing. `snapkit.cluster.look` sees what there is to judge by.
 """
 
 from __future__ import annotations
 
-import copy
-import hashlib
 import os
-import re
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
-from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from snapkit.cluster.client import Client
-from snapkit.cluster.connection import ClusterError, Credentials, NoLeaderError, PermissionDeniedError, ServerError
-from snapkit.errors import SnapshotError, SourceError
-from snapkit.format import archive
+from snapkit.cluster.effects import DECIDED, Effect, Happens, effects
+from snapkit.cluster.look import Held, View, look, release
+from snapkit.cluster.registry import CHECKS, declare
 from snapkit.format.age import Identity
 from snapkit.format.archive import Source
-from snapkit.state.changes.compare import compare
-from snapkit.state.findings.report import SEVERITIES, Finding, Report, Severity
-from snapkit.state.snapshot import Snapshot, open_snapshot
-from snapkit.state.snapshot.release import parse
-from snapkit.state.verify import verify
-from snapkit.state.verify.registry import Check
+from snapkit.state.findings.report import SEVERITIES, Finding, Report
+from snapkit.state.snapshot import Snapshot
 
 if TYPE_CHECKING:
     import pandas as pd
 
 MOST = 20  # findings of one check
-CHUNK = 1 << 20
 
-Happens: TypeAlias = Literal["comes back", "goes away", "changes"]
-HAPPENS: Mapping[str, Happens] = {"added": "comes back", "removed": "goes away", "changed": "changes"}
-
-#: What people decide, by table, and which check tells of it. What servers and clients write all the time is not here.
-DECIDED: Mapping[str, str] = {
-    "cluster_metadata": "preflight.other-cluster",
-    "nodes": "preflight.nodes",
-    "node_pools": "preflight.node-pools",
-    "namespaces": "preflight.namespaces",
-    "jobs": "preflight.jobs",
-    "scaling_policies": "preflight.scaling-policies",
-    "acl_policies": "preflight.policies",
-    "acl_roles": "preflight.policies",
-    "acl_auth_methods": "preflight.policies",
-    "acl_binding_rules": "preflight.policies",
-    "acl_tokens": "preflight.tokens",
-    "variables": "preflight.variables",
-    "csi_volumes": "preflight.volumes",
-    "host_volumes": "preflight.volumes",
-    "scheduler_config": "preflight.scheduler",
-    "root_keys": "preflight.root-keys",
-    "root_key_meta": "preflight.root-keys",
-}
-#: The field that says when somebody wrote it last; ModifyIndex moves with every heartbeat or status in some tables.
-WRITTEN = {"jobs": "JobModifyIndex", "nodes": "", "csi_volumes": "", "host_volumes": "", "cluster_metadata": ""}
-#: Of some tables, the fields that nobody decided.
-_RUNTIME = {
-    "jobs": re.compile(r"(Status|StatusDescription|Stable)\b"),
-    "csi_volumes": re.compile(
-        r"(ReadAllocs|WriteAllocs|ReadClaims|WriteClaims|PastClaims|Schedulable|Controllers?\w*|Nodes\w*|ResourceExhausted"
-        r"|AccessMode|AttachmentMode|Provider\w*)\b"
-    ),
-    "host_volumes": re.compile(r"(State|Allocations|CapacityBytes|HostPath)\b"),
-}
-#: Of nodes, those that somebody did.
-_NODE = re.compile(r"(SecretID|Datacenter|Name|NodeClass|NodePool|SchedulingEligibility|DrainStrategy|Meta)\b")
-#: Fields whose values are told with their names: short, and no secrets.
-_TOLD = ("Version", "Stop", "SchedulingEligibility", "Type", "Priority", "NodePool", "State", "ClusterID", "Enabled")
-
-# -- the checks
-
-CHECKS: dict[str, Check] = {}
-
-
-def declare(check_id: str, severity: Severity, title: str, advice: str) -> None:
-    """Register a check, as verify's are; the level is what stands before its dot."""
-    CHECKS[check_id] = Check(check_id, severity, check_id.partition(".")[0], title, advice)
-
-
-for _id, _severity, _title, _advice in (
+declare(
     ("preflight.unreachable", "error", "The cluster can't be asked.", "check NOMAD_ADDR and its family"),
     ("preflight.leader", "error", "There is no leader, which a restore needs.", "bring servers back, or wait for one"),
     ("preflight.quorum", "error", "So few servers are alive that they have no quorum.", "bring servers back first"),
@@ -231,335 +171,7 @@ for _id, _severity, _title, _advice in (
         "see the other findings of keys",
     ),
     ("preflight.nodes", "warning", "A client's eligibility, drain or place changes.", "set it again after the restore"),
-):
-    declare(_id, _severity, _title, _advice)  # type: ignore[arg-type] # literals, as a tuple's items
-
-
-def markdown() -> str:
-    """docs/preflight.md: every check, in the order in which they are made."""
-    lines = [
-        "# Checks of a restore",
-        "",
-        "What `snapkit restore` looks for before it sends anything, besides [verify's checks](checks.md) of the",
-        "archive for the release of the oldest live server; and what it looks for afterwards. Made from the code:",
-        "`python -m snapkit.cluster.restore > docs/preflight.md`.",
-        "An error stops it, unless `--accept ID` takes it on.",
-    ]
-    for level in dict.fromkeys(check.level for check in CHECKS.values()):
-        lines += ["", f"## {level}", "", "| id | severity | what it finds | what to do |", "| --- | --- | --- | --- |"]
-        lines += [f"| `{c.id}` | {c.severity} | {c.title} | {c.advice} |" for c in CHECKS.values() if c.level == level]
-    return "\n".join(lines) + "\n"
-
-
-# -- what happens to what
-
-_Key: TypeAlias = tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Effect:
-    """What a restore does to one object that people write.
-
-    Attributes:
-        table: Its table.
-        key: Its key.
-        happens: `comes back` (it is in the archive alone), `goes away` (it is live alone) or `changes`.
-        name: What people call it, where the key does not tell.
-        live: The index at which the live one was written last; None if there is none, or where heartbeats move it.
-        what: Of one that changes, the fields, with the values of some. Secrets and long values are not told.
-    """
-
-    table: str
-    key: _Key
-    happens: Happens
-    name: str
-    live: int | None
-    what: str
-
-    @property
-    def place(self) -> str:
-        """As findings have it."""
-        return f"table {self.table}" + (f", {'/'.join(self.key)}" if self.key else "")
-
-
-def effects(live: Snapshot, wanted: Snapshot) -> list[Effect]:
-    """What a restore of `wanted` into a cluster whose state is `live` does to what people write."""
-    changes = compare(live, wanted, tables=DECIDED)
-    told: dict[tuple[str, Any], list[str]] = {}
-    fields = changes.fields
-    for table, key, path, before, after in zip(
-        *(fields[name] for name in ("Table", "Key", "Path", "Before", "After")), strict=True
-    ):
-        if path == "Hash":  # of the other fields
-            continue
-        runtime = _RUNTIME.get(table)
-        if (runtime is not None and runtime.match(path)) or (table == "nodes" and not _NODE.match(path)):
-            continue
-        short = path in _TOLD and all(value is None or isinstance(value, str | int) for value in (before, after))
-        told.setdefault((table, key), []).append(f"{path} {before} becomes {after}" if short else path)
-    children = _children(live) | _children(wanted)
-    written = {name: _written(live, name) for name in DECIDED}
-    found = []
-    objects = changes.objects
-    for table, key, change, name in zip(*(objects[n] for n in ("Table", "Key", "Change", "Name")), strict=True):
-        if (table == "jobs" and key in children) or (change == "changed" and (table, key) not in told):
-            continue
-        what = "; ".join(told.get((table, key), ())) if change == "changed" else ""
-        found.append(
-            Effect(table, tuple(map(str, key)), HAPPENS[change], name, written[table].get(tuple(map(str, key))), what)
-        )
-    return found
-
-
-def _children(snapshot: Snapshot) -> set[Any]:
-    """Jobs that a periodic or parameterized job started: they come and go by themselves."""
-    parents = snapshot.table("jobs", ["ParentID"])["ParentID"]
-    return set(parents.index[parents.fillna("") != ""])
-
-
-def _written(snapshot: Snapshot, table: str) -> dict[_Key, int]:
-    column = WRITTEN.get(table, "ModifyIndex")
-    if not column:
-        return {}
-    frame = snapshot.table(table, [column])
-    keys = [key if isinstance(key, tuple) else (key,) for key in frame.index] if frame.index.names != [None] else [()]
-    return {
-        tuple(map(str, key)): int(value)
-        for key, value in zip(keys, frame[column], strict=False)
-        if value == value and value is not None
-    }
-
-
-# -- a source that is read several times
-
-
-class Held:
-    """A source that can be read again and again, and is told by the SHA-256 of its bytes.
-
-    Attributes:
-        name: In words.
-        sha256: Of its bytes as they stand, encrypted or not, in hex; "" of a folder.
-    """
-
-    def __init__(self, source: Source) -> None:
-        self.name = archive.describe(source)
-        self._source = source
-        self._file: IO[bytes] | None = None
-        try:
-            if isinstance(source, bytes | bytearray | memoryview):
-                self.sha256 = hashlib.sha256(source).hexdigest()
-            elif not isinstance(source, str | os.PathLike):
-                self._file = tempfile.TemporaryFile(prefix="snapkit-")  # noqa: SIM115 - closed by close()
-                shutil.copyfileobj(source, self._file, CHUNK)
-                self._file.seek(0)
-                self.sha256 = hashlib.file_digest(self._file, "sha256").hexdigest()
-            else:
-                self.sha256 = _sha256(os.fspath(source))
-        except OSError as error:
-            self.close()
-            raise SourceError(f"can't be read ({error.strerror or error})", self.name, "check the path") from error
-
-    @property
-    def source(self) -> Source:
-        """It, from its start."""
-        if self._file is None:
-            return self._source
-        self._file.seek(0)
-        return self._file
-
-    @property
-    def path(self) -> str:
-        """Where it is, for who goes on with it later; "" if it is nowhere."""
-        if not isinstance(self._source, str | os.PathLike):
-            return ""
-        path = os.fspath(self._source)
-        return path if "://" in path else str(Path(path).absolute())
-
-    def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-def _sha256(path: str) -> str:
-    if "://" in path:
-        import fsspec
-
-        with fsspec.open(path, "rb") as file:
-            digest = hashlib.sha256()
-            while piece := file.read(CHUNK):
-                digest.update(piece)
-            return digest.hexdigest()
-    if Path(path).is_dir():
-        return ""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-# -- what is seen
-
-
-@dataclass(slots=True)
-class View:
-    """What there is to judge by, as far as it could be had. Close it.
-
-    Attributes:
-        held: The archive as bytes.
-        verified: Verify's report of it, for the oldest live server.
-        archive: It, open; None if it can't be read.
-        live: The live state, taken now.
-        servers: Names, versions and statuses of the servers of this region.
-        region: The live one; "" if it was not told.
-        peers: How many servers Raft knows; 0 if it was not told.
-        regions: All that gossip knows.
-        authoritative: The authoritative region; "" if it was not told.
-        found: What was found out while looking.
-    """
-
-    held: Held
-    now: datetime
-    verified: Report | None = None
-    archive: Snapshot | None = None
-    live: Snapshot | None = None
-    leader: bool = False
-    token: dict[str, Any] = field(default_factory=dict)
-    servers: list[tuple[str, str, str]] = field(default_factory=list)
-    peers: int = 0
-    region: str = ""
-    regions: list[str] = field(default_factory=list)
-    authoritative: str = ""
-    found: list[Finding] = field(default_factory=list)
-    stack: ExitStack = field(default_factory=ExitStack)
-
-    @property
-    def target(self) -> str:
-        """The release of the oldest live server, as verify takes it; "" if none was told."""
-        alive = [build for _, build, status in self.servers if status == "alive" and _release(build)]
-        oldest = min(alive, key=_release, default="")
-        return ".".join(map(str, _release(oldest))) + ("+ent" if "+ent" in oldest else "") if oldest else ""
-
-    def close(self) -> None:
-        self.stack.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def say(self, check: str, place: str, message: str, advice: str = "", severity: Severity | None = None) -> None:
-        self.found.append(CHECKS[check].finding(place, message, advice, severity))
-
-
-def _release(build: str) -> tuple[int, ...]:
-    match = re.match(r"v?(\d{1,4}\.\d{1,4}\.\d{1,4})", build)
-    return parse(match[1]) if match else ()
-
-
-def with_token(client: Client, secret: str) -> Client:
-    """The same cluster, asked with another token."""
-    other = copy.copy(client)
-    login = client._connection.credentials._login
-    other._connection = replace(client._connection, credentials=Credentials(secret, login))
-    return other
-
-
-def look(
-    client: Client,
-    held: Held,
-    *,
-    keystore: str | os.PathLike[str] | None = None,
-    now: datetime | None = None,
-    identity: Identity | None = None,
-) -> View:
-    """See all that there is to judge by: nothing that can't be had is an error, but a source that can't be read."""
-    view = View(held, now or datetime.now(UTC))
-    try:
-        _ask_cluster(client, view)
-        view.verified = verify(held.source, view.target or None, keystore=keystore, now=view.now, identity=identity)
-        try:
-            view.archive = view.stack.enter_context(open_snapshot(held.source, identity=identity))
-        except SourceError:
-            raise
-        except SnapshotError:  # verify's report says it
-            pass
-    except BaseException:
-        view.close()
-        raise
-    return view
-
-
-def _ask_cluster(client: Client, view: View) -> None:
-    try:
-        # Asked of this server first: where it knows none, each consistent read would wait for one for seconds.
-        view.leader = bool(client.get("/v1/status/leader", stale=True).value) and bool(client.leader())
-        if not view.leader:
-            view.say("preflight.leader", client.address, "there is no leader")
-    except NoLeaderError:
-        view.say("preflight.leader", client.address, "there is no leader")
-    except PermissionDeniedError as error:
-        view.say("preflight.token", client.address, error.what, error.advice)
-    except ClusterError as error:
-        view.say("preflight.unreachable", client.address, error.what, error.advice)
-        return
-    _ask_servers(client, view)
-    _ask_token(client, view)
-    try:
-        view.live = view.stack.enter_context(client.snapshot(stale=not view.leader))
-    except PermissionDeniedError as error:
-        if not any(finding.check == "preflight.token" for finding in view.found):
-            view.say("preflight.token", client.address, error.what, error.advice)
-    except SnapshotError as error:
-        what = f"its state can't be had: {error.what}"
-        view.say("preflight.untold", client.address, what, error.advice, severity="error")
-
-
-def _ask_servers(client: Client, view: View) -> None:
-    stale = not view.leader
-    try:
-        answer = client.get("/v1/agent/members").value
-        view.region = str(answer.get("ServerRegion") or "")
-        for member in answer.get("Members") or ():
-            tags = member.get("Tags") or {}
-            if tags.get("region") in (None, "", view.region) or not view.region:
-                about = (str(member.get("Name")), str(tags.get("build") or ""), str(member.get("Status")))
-                view.servers.append(about)
-    except (ClusterError, AttributeError) as error:
-        view.say("preflight.untold", client.address, f"which servers there are, and of which release ({error})")
-    try:
-        view.peers = len(client.get("/v1/status/peers", stale=stale).value)
-        view.regions = [str(region) for region in client.get("/v1/regions", stale=stale).value]
-        if len(view.regions) > 1:
-            config = client.get("/v1/agent/self").value.get("config") or {}
-            view.authoritative = str((config.get("Server") or {}).get("AuthoritativeRegion") or "")
-    except (ClusterError, AttributeError, TypeError):
-        pass  # told by _federation, where there are several
-
-
-def _ask_token(client: Client, view: View) -> None:
-    try:
-        view.token = client.get("/v1/acl/token/self", stale=not view.leader).value
-    except NoLeaderError:
-        view.say("preflight.untold", client.address, "whether the token may restore: there is no leader to ask")
-    except ServerError as error:
-        if "ACL support disabled" in error.body:
-            view.token = {"Type": "management", "AccessorID": ""}
-        else:
-            view.say("preflight.token", client.address, error.what, error.advice)
-    except ClusterError as error:
-        view.say("preflight.untold", client.address, f"whether the token may restore ({error.what})")
-
-
-# -- preflight
+)
 
 
 def preflight(
@@ -651,7 +263,7 @@ def _servers(view: View) -> Iterator[Finding]:
     if view.servers and known and len(alive) < known // 2 + 1:
         message = f"{len(alive)} of {known} servers are alive; it takes {known // 2 + 1}"
         yield CHECKS["preflight.quorum"].finding("the servers", message)
-    builds = sorted({build for _, build, _ in alive if build}, key=lambda build: (_release(build), build))
+    builds = sorted({build for _, build, _ in alive if build}, key=lambda build: (release(build), build))
     if len(builds) > 1:
         message = f"they are of {', '.join(builds)}; the archive is judged for {view.target}"
         yield CHECKS["preflight.versions"].finding("the servers", message)

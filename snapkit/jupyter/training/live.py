@@ -17,7 +17,7 @@ import snapkit
 from snapkit.cluster.answers import ApiError
 from snapkit.cluster.answers.jobspec import same_spec
 from snapkit.cluster.client import Client
-from snapkit.cluster.preflight import Effect, effects
+from snapkit.cluster.effects import Effect, effects
 from snapkit.cluster.server import NO_FAULTS, Faults, ServedCluster
 from snapkit.errors import SnapshotError
 from snapkit.jupyter.training.answers import Wrong
