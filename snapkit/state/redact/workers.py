@@ -18,6 +18,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from itertools import accumulate, pairwise
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Protocol
 
@@ -30,6 +31,7 @@ from snapkit.state.redact.seen import Seen
 LARGE = 64 << 20  # bytes of a state from which it pays to start processes
 MOST = 8  # processes: what they are given, and what they give, one process reads and writes
 PATIENCE = 5.0  # seconds for a worker to end
+_HOME = str(Path(__file__).parents[3])  # where snapkit is, which may have come from the folder where it is run
 
 
 class Work(Protocol):
@@ -116,23 +118,22 @@ class _There:
     def _call(self, byte: int, records: Sequence[Buffer]) -> bytes:
         worker = self._idle.get()
         try:
-            worker.send((byte, array("Q", map(len, records))))
-            worker.send_bytes(b"".join(records))
-            error = worker.recv()
-            if error is not None:
-                raise error
-            return worker.recv_bytes()
-        except (EOFError, OSError) as error:
-            advice = "was there too little memory? Do it in one process: workers=1, --workers 1"
-            raise SnapshotError("a process that redacted records has ended", "redaction", advice) from error
+            with _asking():
+                worker.send((byte, array("Q", map(len, records))))
+                worker.send_bytes(b"".join(records))
+                error = worker.recv()
+                if error is None:
+                    return worker.recv_bytes()
         finally:
             self._idle.put(worker)
+        raise error
 
     def end(self) -> None:
-        for worker in self._workers:
-            worker.send(None)
-        for worker in self._workers:
-            counts, unknown = worker.recv()
+        with _asking():
+            for worker in self._workers:
+                worker.send(None)
+            told = [worker.recv() for worker in self._workers]
+        for counts, unknown in told:
             for table, places in counts.items():
                 there = self._records.counts.setdefault(table, {})
                 for place, count in places.items():
@@ -142,10 +143,19 @@ class _There:
 
 
 @contextmanager
+def _asking() -> Iterator[None]:
+    try:
+        yield
+    except (EOFError, OSError) as error:
+        advice = "was there too little memory? Do it in one process: workers=1, --workers 1"
+        raise SnapshotError("a process that redacted records has ended", "redaction", advice) from error
+
+
+@contextmanager
 def _started(given: tuple[Profile, bytes, Seen]) -> Iterator[Connection]:
     ours, theirs = Pipe()
     with ours:
-        path = os.pathsep.join(folder for folder in sys.path if folder)  # and not the folder where it is run
+        path = os.pathsep.join(folder for folder in (*sys.path, _HOME) if folder)  # not the folder where it is run
         try:
             with theirs:
                 worker = subprocess.Popen(
@@ -153,6 +163,7 @@ def _started(given: tuple[Profile, bytes, Seen]) -> Iterator[Connection]:
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,  # what goes wrong is sent
                     env=os.environ | {"PYTHONPATH": path},
                 )
         except OSError as error:

@@ -104,6 +104,16 @@ def test_a_process_that_is_killed_ends_it_with_one_error(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_process_that_is_killed_before_it_has_told_its_counts_is_one_error(
+    started: list[subprocess.Popen[bytes]],
+) -> None:
+    with workers.working(Records("share", b"k", Seen()), "share", b"k", 2) as work:
+        for process in started:
+            os.kill(process.pid, signal.SIGKILL)
+        with pytest.raises(SnapshotError, match="a process that redacted records has ended"):
+            work.end()
+
+
 def test_ctrl_c_leaves_nothing(tmp_path: Path, started: list[subprocess.Popen[bytes]]) -> None:
     def interrupt(done: int, total: int | None) -> None:
         raise KeyboardInterrupt
