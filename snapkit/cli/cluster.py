@@ -96,6 +96,7 @@ def serve(
         faults=faults,
     ) as cluster:
         print(f"export NOMAD_ADDR={cluster.address}\nexport NOMAD_TOKEN={cluster.token}", flush=True)
-        print("A management token of this session. Ctrl-C ends it.", file=sys.stderr)
+        told = "Paste these two lines into another terminal; the token may do all, in this session. Ctrl-C ends it."
+        print(told, file=sys.stderr)
         with suppress(KeyboardInterrupt):
             cluster.wait()

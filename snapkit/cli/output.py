@@ -25,7 +25,7 @@ WIDE = 160  # columns of what is no terminal: so many are chosen
 ENDLESS = 1 << 20  # and lines of it are never broken: whoever reads a pipe takes them line by line
 SHORT = 8  # characters of an id, as Nomad's own command prints it and takes it back
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-AMOUNTS = re.compile(r"Count|Bytes|Rows|Records|Size")  # columns of numbers that are read with commas
+AMOUNTS = re.compile(r"Count|Bytes|Rows|Records|Size|Growth|Copies")  # columns of numbers that are read with commas
 
 
 def printable(text: str) -> str:
@@ -83,13 +83,13 @@ def grid(*names: str, right: Sequence[int] = ()) -> Table:
     return table
 
 
-def _width() -> int:
+def width() -> int:
     """Columns of the terminal; where there is none, of what is written all the same."""
     return shutil.get_terminal_size((WIDE, 24)).columns
 
 
 def _line_width() -> int:
-    return _width() if sys.stdout.isatty() or "COLUMNS" in os.environ else ENDLESS
+    return width() if sys.stdout.isatty() or "COLUMNS" in os.environ else ENDLESS
 
 
 def draw(*tables: Table) -> None:
@@ -131,23 +131,30 @@ def show_frame(
         return
     limit = (50 if sys.stdout.isatty() else 0) if limit is None else limit
     shown = frame.head(limit) if limit else frame
-    rows = [{name: _cell(value, name) for name, value in record.items()} for record in records(shown)]
+    keys = [str(name) for name in frame.index.names if name]
+    rows = [
+        {name: "(none)" if value is None and name in keys else _cell(value, name) for name, value in record.items()}
+        for record in records(shown)
+    ]
     if not rows:
         print("0 rows")
         return
     names = list(rows[0])
-    keys = [str(name) for name in frame.index.names if name]
     names = list(dict.fromkeys([*keys, *(name for name in first if name in names), *names]))
     shortened = not everything and sys.stdout.isatty() and _shorten(rows, keys)
     fitting = names if everything else _fitting(names, rows)
-    narrow = set(fitting) <= set(keys) and first
+    narrow = bool(first) and set(fitting) <= set(keys)
     if narrow:  # only what identifies a row fits
         fitting = names[: len(keys) + len(first)]
-    if narrow or (everything and sys.stdout.isatty() and not _words_fit(fitting, rows)):
+    titles = fitting
+    if everything and sys.stdout.isatty() and not _words_fit(titles, fitting, rows):
+        titles = [re.sub(r"(?<=[a-z])(?=[A-Z])", "\n", name) for name in fitting]
+        narrow = not _words_fit(titles, fitting, rows)
+    if narrow:
         _draw_rows(fitting, rows)
     else:
         numbers = [str(n) for n in frame.columns if frame[n].dtype.kind in "iuf"]
-        table = grid(*fitting, right=[i for i, name in enumerate(fitting) if name in numbers])
+        table = grid(*titles, right=[i for i, name in enumerate(fitting) if name in numbers])
         for row in rows:
             table.add_row(*(row[name] for name in fitting))
         draw(table)
@@ -167,11 +174,11 @@ def _shorten(rows: list[dict[str, str]], keys: Sequence[str]) -> bool:
     return True
 
 
-def _words_fit(names: list[str], rows: list[dict[str, str]]) -> bool:
+def _words_fit(titles: list[str], names: list[str], rows: list[dict[str, str]]) -> bool:
     """Is there room for the longest word of each column?"""
-    columns = ([name, *(row[name] for row in rows)] for name in names)
+    columns = ([title, *(row[name] for row in rows)] for title, name in zip(titles, names, strict=True))
     longest = [max((len(word) for cell in cells for word in cell.split()), default=0) for cells in columns]
-    return sum(longest) + GAP * len(longest) - 1 <= _width()
+    return sum(longest) + GAP * len(longest) - 1 <= width()
 
 
 def _draw_rows(names: list[str], rows: list[dict[str, str]]) -> None:
@@ -187,7 +194,7 @@ def _draw_rows(names: list[str], rows: list[dict[str, str]]) -> None:
 
 def _fitting(names: list[str], rows: list[dict[str, str]]) -> list[str]:
     """The leading columns that fit the terminal, without those that are empty."""
-    room = _width() + 1
+    room = width() + 1
     fitting: list[str] = []
     for name in names:
         cells = [row[name] for row in rows]

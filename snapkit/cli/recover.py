@@ -11,15 +11,12 @@ import typer
 
 from snapkit.cli.app import app
 from snapkit.cli.inputs import File, Identity, Json, Keystore, opened
-from snapkit.cli.output import draw, grid, one_line, print_json, printable, show_frame
+from snapkit.cli.output import one_line, print_json, printable, show_frame
 from snapkit.errors import NotInSnapshotError, SnapshotError
-from snapkit.page import brief
 
 if TYPE_CHECKING:
     from snapkit.cluster.recover import Recovery
     from snapkit.state.snapshot import Snapshot
-
-SHOWN = 60  # characters of a value
 
 
 @app.command(
@@ -154,22 +151,11 @@ def _show(recovery: Recovery, json_: bool, reveal: bool) -> None:
         return
     show_frame(steps.drop(columns="Key"), False, 0, everything=True)
     if recovery.dry_run and len(fields):
-        table = grid("Table", "Target", "Path", "Live", "Written")
-        for row in fields.to_dict("records"):
-            table.add_row(
-                row["Table"], _text(row["Target"]), _text(row["Path"]), _text(row["Live"]), _text(row["Written"])
-            )
-        draw(table)
+        show_frame(fields[["Table", "Target", "Path", "Live", "Written"]], False, 0, everything=True)
     for old, token in tokens.iterrows():
         print(f"token {old} is now {token['NewAccessorID']}, secret {token['SecretID']} ({one_line(token['Name'])})")
     if recovery.dry_run:
         print(f"{one_line(recovery.address)}: nothing was written")
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return ""
-    return brief("/".join(map(str, value)) if isinstance(value, tuple) else one_line(str(value)), SHOWN)
 
 
 def _write_files(

@@ -139,9 +139,8 @@ def _check(file: str, identity: str | None, json_: bool) -> None:
             table.add_row(name, printable(place), detector, f"{count:,}")
         if counts:
             draw(table)
-        print(
-            f"{one_line(file)}: {len(rows):,} values look like secrets" if rows else f"{one_line(file)}: nothing found"
-        )
+        told = f"{len(rows):,} values look like secrets (--json lists each); `snapkit redact IN OUT` replaces secrets"
+        print(f"{one_line(file)}: {told if rows else 'nothing found'}")
     if rows:
         sys.exit(1)
 

@@ -243,10 +243,11 @@ def _show_outcome(outcome: Outcome, json_: bool) -> None:
         print_text(f"journal: {one_line(outcome.journal)}, its newest line {outcome.head}\n")
         if outcome.safety and Path(outcome.safety).exists():
             print_text(f"state before: {one_line(outcome.safety)}\n")
+            if outcome.status == "restored":
+                back = f"snapkit restore --resume {shlex.quote(outcome.journal)} --rollback"
+                print_text(f"to take it back: {one_line(back)}\n")
     if outcome.status in ("unchanged", "unclear"):
-        advice = (
-            "--resume finds out and goes on" if outcome.status == "unclear" else "make a new plan, with a new journal"
-        )
+        advice = "--resume finds out and goes on" if outcome.status == "unclear" else "make a new plan, and apply it"
         raise SnapshotError(outcome.message, outcome.journal, advice)
     if not outcome.ok:
         raise typer.Exit(1)

@@ -6,13 +6,14 @@ import sys
 from contextlib import ExitStack
 from glob import has_magic
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from snapkit.cli.app import app
 from snapkit.cli.inputs import FILE, Identity, Json, Limit, Output, Overwrite, Tables, expanded, opened, require_free
-from snapkit.cli.output import draw, grid, one_line, print_json, printable, show_frame
+from snapkit.cli.output import draw, grid, one_line, print_json, print_text, printable, show_frame, width
 from snapkit.errors import SnapshotError
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from snapkit.state.snapshot import Snapshot
+
+
+NARROW = 110  # columns of a terminal, on which a message would stand in a column of a few words
 
 
 @app.command(
@@ -152,11 +156,18 @@ def _show(found: pd.DataFrame, limit: int | None) -> None:
 
     limit = (50 if sys.stdout.isatty() else 0) if limit is None else limit
     shown = found.head(limit) if limit else found
+    narrow = sys.stdout.isatty() and width() < NARROW
     rows = grid("When (UTC)", "Kind", "What", "Index", right=(3,))
     for event in shown.to_dict("records"):
         index = "" if event["Index"] is None or event["Index"] != event["Index"] else str(event["Index"])
-        rows.add_row(told_time(event, _shown, _between), event["Kind"], printable(one_line(event["Message"])), index)
-    if len(shown):
+        when, what = told_time(event, _shown, _between), printable(one_line(event["Message"]))
+        if narrow:
+            print_text(f"{when}  {event['Kind']}{f'  index {index}' if index else ''}\n")
+            indent = " " * 4
+            print_text(fill(what, max(width(), 20), initial_indent=indent, subsequent_indent=indent) + "\n")
+        else:
+            rows.add_row(when, event["Kind"], what, index)
+    if rows.row_count:
         draw(rows)
     left = f", {len(shown):,} shown (--limit 0 for all)" if len(shown) < len(found) else ""
     print(f"{len(found):,} events{left}")

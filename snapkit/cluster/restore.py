@@ -185,7 +185,7 @@ class Plan:
             yield f"  {effect.happens}: {effect.place}{name}" + (f": {effect.what}" if effect.what else "")
         yield "Tables that servers and clients write, as they were when this was planned:"
         for name, live, wanted in self.counts:
-            yield f"  {name}: {live:,} live records make way for {wanted:,}"
+            yield f"  {name}: {live:,} live make way for {wanted:,}"
         yield f"Preflight: {self.report.summary}"
         for finding in self.report.found:
             yield f"  {finding}"

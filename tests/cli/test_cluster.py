@@ -252,7 +252,8 @@ def test_serve_says_what_to_export_and_ends_by_ctrl_c() -> None:
         running.send_signal(signal.SIGINT)
         out, err = running.communicate(timeout=30)
     assert (running.returncode, out) == (0, "")
-    assert err == "A management token of this session. Ctrl-C ends it.\n"
+    assert err.startswith("Paste these two lines into another terminal")
+    assert err.endswith("Ctrl-C ends it.\n")
 
 
 def test_save_and_restore_work_with_what_serve_exports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
