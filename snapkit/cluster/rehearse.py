@@ -52,7 +52,7 @@ def rehearse(src: Source, *, binary: str | os.PathLike[str] | None = None) -> li
         meta = wanted.archive.meta or archive.BARE_META
         archive.write(file, meta, wanted.chunks(), wanted.meta.size)
         with _server(nomad, Path(folder)) as (client, process):
-            found = _restore(client, process, file)
+            found = _restore(client, process, file, _named(client))
             if found:
                 return found
             with client.snapshot() as live:
@@ -128,17 +128,23 @@ def _has_leader(client: Client, process: subprocess.Popen[bytes]) -> bool:
     return False
 
 
-def _restore(client: Client, process: subprocess.Popen[bytes], file: Path) -> list[Finding]:
+def _named(client: Client) -> str:
+    """What it was rehearsed with: another release may take what this one does not."""
+    releases = {str((member.get("Tags") or {}).get("build") or "") for member in client.members()}
+    return f"a server of {' and '.join(sorted(releases - {''})) or 'a release unknown'}"
+
+
+def _restore(client: Client, process: subprocess.Popen[bytes], file: Path, server: str) -> list[Finding]:
     try:
         client.restore(file, force=True)  # what verify says of it is known: what does a server do?
     except RestoreUnclearError as error:
         if process.poll() is not None or not _has_leader(client, process):
-            return [CHECKS["rehearse.died"].finding("the server", error.what)]
-        return [CHECKS["rehearse.unclear"].finding("the server", error.what)]
+            return [CHECKS["rehearse.died"].finding(server, error.what)]
+        return [CHECKS["rehearse.unclear"].finding(server, error.what)]
     except ServerError as error:
-        return [CHECKS["rehearse.refused"].finding("the server", error.what)]
+        return [CHECKS["rehearse.refused"].finding(server, error.what)]
     if not _has_leader(client, process):
-        return [CHECKS["rehearse.died"].finding("the server", "it took the archive and has no leader since")]
+        return [CHECKS["rehearse.died"].finding(server, "it took the archive and has no leader since")]
     return []
 
 

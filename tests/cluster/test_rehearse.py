@@ -15,7 +15,7 @@ from snapkit.state.output.edit import edited
 from tests import forge
 
 from ..conftest import DATA, path_of
-from .servers import binary
+from .servers import binary, release
 
 
 def test_without_a_binary_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -67,6 +67,7 @@ def with_records(*records: bytes) -> bytes:
 def test_what_kills_a_server_is_found(records: bytes) -> None:
     (finding,) = rehearse(with_records(records), binary=binary())
     assert (finding.check, finding.severity) == ("rehearse.died", "error")
+    assert finding.place == f"a server of {'.'.join(map(str, release()))}", "another release may take it"
 
 
 @pytest.mark.nomad
