@@ -1,8 +1,8 @@
 """A snapshot served as Nomad's own HTTP API, on loopback: point the `nomad` command at a backup.
 
 Requests are answered by the answers package; what a write changes is put into the state that is served, which stays an
-archive that can be saved. GET and PUT of /v1/operator/snapshot save and swap it. Nothing here blocks on an index,
-replicates, or schedules.
+archive that can be saved. GET and PUT of /v1/operator/snapshot save and swap it. Queries with an index wait for what is
+newer. Nothing here replicates or schedules.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ import asyncio
 import base64
 import contextlib
 import hashlib
+import html
 import ipaddress
 import json
 import logging
 import os
+import re
 import secrets
 import socket
 import ssl
@@ -32,7 +34,8 @@ from types import TracebackType
 from typing import IO, Any, Self, cast
 from urllib.parse import unquote
 
-from snapkit.cluster.answers import Answer, Answers, ApiError, Request, Server, compiled
+from snapkit.cluster.answers import PERMISSION_DENIED, Answer, Answers, ApiError, Request, Server, compiled, refusal
+from snapkit.cluster.answers.core import FALSE, TRUE
 from snapkit.errors import ArchiveError, RecordError, SnapshotError, SourceError
 from snapkit.format import age, archive
 from snapkit.format.archive import Source, describe
@@ -58,6 +61,8 @@ CHUNK = 1 << 18
 SNAPSHOT = "/v1/operator/snapshot"
 HEARTBEAT = 300.0  # seconds until a client that does not report is down: Nomad's failover_heartbeat_ttl
 NEWEST = "2.0.5"
+WAIT, MOST_WAIT = 300.0, 600.0  # seconds that a query with an index waits for what is newer
+POLL = 1.0  # seconds until one looks whether clients have gone meanwhile
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +117,7 @@ class ServedCluster:
         address: `http://127.0.0.1:PORT`, `https://…` or `unix://…`, as NOMAD_ADDR has it.
         token: A management token of this session alone, for a person who has none of the archive's.
         faults: What goes wrong on purpose; may be set at any time.
+        changes: How often the state became another.
     """
 
     def __init__(
@@ -148,6 +154,7 @@ class ServedCluster:
         self._raft_index = self._state.snapshot.meta.index or 0
         self._alive = set(self._state.snapshot.nodes.index)
         self._restored: float | None = None
+        self.changes = 0
         self._routes = compiled()
         try:
             self._listen(host, port, uds, tls_cert, tls_key, tls_client_ca)
@@ -177,7 +184,9 @@ class ServedCluster:
             listener = socket.socket(socket.AF_UNIX)
             bound: Any = os.fspath(uds)
         else:
-            listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+            # With its protocol named, asyncio has what is accepted send at once: answers took 40 ms without.
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             bound = (host, port)
         try:
@@ -235,6 +244,16 @@ class ServedCluster:
             self._uds.unlink(missing_ok=True)
         self._state.close()
 
+    @property
+    def ending(self) -> bool:
+        """Was it told to stop?"""
+        return self._uvicorn.should_exit
+
+    @property
+    def ages(self) -> bool:
+        """May clients that a restore brought back go down by themselves?"""
+        return self._heartbeat is not None and self._restored is not None
+
     def wait(self) -> None:
         """Until it is stopped, by Ctrl-C as a rule."""
         while self._thread.is_alive():
@@ -253,20 +272,23 @@ class ServedCluster:
 
     # -- what it answers
 
-    def identify(self, secret: str) -> Identity:
+    def identify(self, secret: str, *, of_tokens: bool = False) -> Identity:
         """Who a token is.
 
+        Args:
+            of_tokens: Is it asked of tokens?
+
         Raises:
-            ApiError: Nobody, or no longer.
+            ApiError: Nobody, or no longer: where it is not asked of tokens, a server says the same of both.
         """
         if secret and secrets.compare_digest(secret.encode(), self.token.encode()):
             return Identity.everyone("snapkit session")
         try:
-            return self._state.authority.resolve(secret)
+            return self._state.authority.resolve(secret.lower())  # UUIDs, which are looked up by their bytes
         except TokenNotFoundError:
-            raise ApiError(403, "ACL token not found") from None
+            raise PERMISSION_DENIED from None
         except TokenExpiredError:
-            raise ApiError(403, "ACL token expired") from None
+            raise (ApiError(500, "ACL token expired") if of_tokens else PERMISSION_DENIED) from None
 
     def answer(
         self, method: str, path: str, query: dict[str, str], secret: str, body: bytes
@@ -284,10 +306,14 @@ class ServedCluster:
             if method not in route.methods:
                 allowed.update(route.methods)
                 continue
+            _check_query(query)
+            document = _document(body, required=method in ("PUT", "POST") and not route.bodiless)
             with self._lock:
                 self._pass_time()
                 captured = {name: unquote(value) for name, value in match.groupdict().items()}
-                request = Request(query, self.identify(secret), captured, _document(body))
+                of_tokens = route.pattern.startswith("/v1/acl/token/")
+                who = self.identify("" if route.public else secret, of_tokens=of_tokens)
+                request = Request(query, who, captured, document)
                 server = replace(self._server, leader=not self.faults.no_leader)
                 index = self._raft_index + 1
                 answers = Answers(self._state.snapshot, self._state.authority, server, self._keystore, next_index=index)
@@ -305,22 +331,16 @@ class ServedCluster:
             if answer.write:
                 headers = {name: value for name, value in headers.items() if name in ("Content-Type", "X-Nomad-Index")}
             if answer.next_token:
-                headers["X-Nomad-NextToken"] = answer.next_token
+                headers["X-Nomad-Nexttoken"] = answer.next_token
             return answer, headers
-        if allowed:
-            raise ApiError(405, "Invalid method: a served snapshot takes the writes alone that bring objects back")
-        if path.startswith("/v1/client/"):
-            raise ApiError(404, "No path to node")
-        if path.startswith("/v1/"):
-            raise ApiError(501, f"{path} is not answered by a served snapshot")
-        raise ApiError(404, "404 page not found")
+        raise refusal(method, path, allowed)
 
     def about_state(self, index: int | None) -> dict[str, str]:
         """The headers by which Nomad says how fresh an answer is; none where it sends none."""
         if index is None:
             return {}
         leader = str(not self.faults.no_leader).lower()
-        return {"X-Nomad-Index": str(index), "X-Nomad-LastContact": "0", "X-Nomad-KnownLeader": leader}
+        return {"X-Nomad-Index": str(index), "X-Nomad-Lastcontact": "0", "X-Nomad-Knownleader": leader}
 
     def may_snapshot(self, secret: str, restore: bool) -> bool:
         """Has a token the right to save (a management token or `snapshot-save`) or restore (a management token)?"""
@@ -358,6 +378,7 @@ class ServedCluster:
             old, self._state = self._state, state
             self._raft_index = max(self._raft_index, state.snapshot.meta.index or 0) + 1
             self._restored = self._clock()
+            self.changes += 1
             old.close()
 
     # -- a life of its own
@@ -400,6 +421,7 @@ class ServedCluster:
         old = self._state
         file = _written(old.snapshot, edited(old.snapshot, changes, edits), index, self._private)
         self._state = _State(file, self._now, spill=not self._private)
+        self.changes += 1
         old.close()
 
 
@@ -547,16 +569,56 @@ def _deadly(file: IO[bytes]) -> str | None:
 # -- HTTP
 
 
-def _document(body: bytes) -> dict[str, Any]:
+_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DURATION = re.compile(r"(?:\d+\.?\d*|\.\d+)(?:ns|us|µs|ms|s|m|h)")
+
+
+def _seconds(text: str) -> float:
+    """A duration in Go's words, such as `1m30s`.
+
+    Raises:
+        ApiError: It is none.
+    """
+    parts = _DURATION.findall(text)
+    if text != "0" and (not parts or "".join(parts) != text):
+        raise ApiError(400, "Invalid wait time")
+    return sum(float(part.rstrip("nuµmsh")) * _SECONDS[part.lstrip("0123456789.")] for part in parts)
+
+
+def _check_query(query: Mapping[str, str]) -> None:
+    """Refuse what all endpoints do of the parameters that they share."""
+    if query.get("stale", "") not in ("", *TRUE, *FALSE):
+        raise ApiError(400, "Expect `true` or `false` for `stale` query string parameter")
+    if not re.fullmatch("[+-]?[0-9]+|", query.get("per_page", "")):
+        raise ApiError(400, "Expect a number for `per_page` query string parameter")
+    _seconds(query.get("wait") or "0")
+    if not re.fullmatch("[0-9]*", query.get("index", "")):
+        raise ApiError(400, "Invalid index")
+
+
+def _document(body: bytes, required: bool) -> dict[str, Any]:
+    """The JSON object of a body, refused in Go's words where it is none."""
+    if not body and required:
+        raise ApiError(400, "Request body is empty")
     if not body:
         return {}
     try:
         document = json.loads(body)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise ApiError(400, "the body is no JSON, or is nested too deep") from error
     except ValueError as error:
-        raise ApiError(400, f"{error}") from error
-    if not isinstance(document, dict):
-        raise ApiError(400, "the body is not a JSON object")
-    return document
+        place = error.pos if isinstance(error, json.JSONDecodeError) else 0
+        rest = body.decode("utf-8", "replace")[place:]
+        words = f"invalid character {_quoted(rest[0])} looking for beginning of value" if rest else "unexpected EOF"
+        raise ApiError(400, words) from error
+    if document is not None and not isinstance(document, dict):
+        kind = {list: "array", str: "string", bool: "bool"}.get(type(document), "number")
+        raise ApiError(400, f"json: cannot unmarshal {kind} into Go value")
+    return document or {}
+
+
+def _quoted(character: str) -> str:
+    return f"'\\x{ord(character):02x}'" if ord(character) < 0x20 else f"'{character}'"
 
 
 class _Endpoint:
@@ -576,6 +638,10 @@ class _Endpoint:
             return
         except SnapshotError as error:
             response = _text(500, str(error))
+        response.headers.setdefault("Vary", "Accept-Encoding")
+        response.raw_headers = [
+            (_as_go_writes(name.decode("latin-1")).encode("latin-1"), value) for name, value in response.raw_headers
+        ]
         await response(scope, receive, send)
 
     async def _respond(self, request: HttpRequest) -> Response:
@@ -584,13 +650,15 @@ class _Endpoint:
         if faults.delay:
             await asyncio.sleep(faults.delay)
         path = request.scope["raw_path"].decode("ascii", "replace").partition("?")[0]
-        query = dict(request.query_params)
+        query = dict(reversed(request.query_params.multi_items()))  # of two, the first counts
         self._check_http_auth(request)
+        if "//" in path or path in _FOLDERS:
+            return _redirect(re.sub("/+", "/", path) + "/" * (path in _FOLDERS), request.url.query)
         if faults.forbidden:
             raise ApiError(403, "Permission denied")
         if query.get("region", cluster._server.region) != cluster._server.region:
             raise ApiError(500, "No path to region")
-        stale = "stale" in query and query["stale"].lower() not in ("false", "0")
+        stale = query.get("stale") in ("", *TRUE)
         if path == SNAPSHOT and request.method not in ("GET", "PUT", "POST"):
             raise ApiError(405, "Invalid method")
         if faults.no_leader and not (stale and request.method == "GET") and not path.startswith("/v1/agent/"):
@@ -601,18 +669,59 @@ class _Endpoint:
                 raise ApiError(403, "Permission denied")
             return await (self._save(request) if request.method == "GET" else self._restore(request))
         body = await request.body()
-        method = "GET" if request.method == "HEAD" else request.method
-        answer, headers = await run_in_threadpool(cluster.answer, method, path, query, secret, body)
+        method = request.method
+        answer, headers = await self._answer(request, method, path, query, secret, body)
         if answer.write and answer.body is None:
             headers.pop("Content-Type")
             return Response(status_code=answer.status, headers=headers)
-        style: Any = {"indent": 4} if "pretty" in query else {"separators": (",", ":")}
-        content = json.dumps(answer.body, ensure_ascii=False, **style).encode()
+        if answer.body is None and answer.index is None:
+            return Response(status_code=answer.status)
+        pretty = query.get("pretty", "0") != "0"
+        content = _encoded_json(answer.body, pretty)
         encoding = _encoding(request)
         if encoding:
             content = b"".join(_encoded([content], encoding))
             headers |= {"Content-Encoding": encoding, "Vary": "Accept-Encoding"}
         return Response(content, status_code=answer.status, headers=headers)
+
+    async def _answer(
+        self, request: HttpRequest, method: str, path: str, query: dict[str, str], secret: str, body: bytes
+    ) -> tuple[Answer, dict[str, str]]:
+        """The answer, at once or, if an `index` is given, when what it is about has changed since, or the time is over.
+
+        Raises:
+            ApiError: It is refused.
+        """
+        cluster, ends = self._cluster, 0.0
+        while True:
+            changes = cluster.changes
+            refused: ApiError | None = None
+            try:
+                answer, headers = await run_in_threadpool(cluster.answer, method, path, query, secret, body)
+                index = answer.index
+            except ApiError as error:
+                refused, index = error, error.index
+            if method != "GET" or index is None or not query.get("index") or index > int(query["index"]):
+                ends = -1.0
+            ends = ends or time.monotonic() + min(_seconds(query.get("wait") or "0") or WAIT, MOST_WAIT)
+            if time.monotonic() >= ends:
+                if refused is not None:
+                    raise refused
+                return answer, headers
+            await self._news(request, changes, ends)
+
+    async def _news(self, request: HttpRequest, changes: int, ends: float) -> None:
+        """Until there are some, or it is time to look by oneself.
+
+        Raises:
+            ClientDisconnect: Nobody waits for it any more.
+        """
+        cluster = self._cluster
+        ends = min(ends, time.monotonic() + POLL) if cluster.ages else ends
+        while cluster.changes == changes and time.monotonic() < ends:
+            await asyncio.sleep(0.05)
+            if await request.is_disconnected() or cluster.ending:
+                raise ClientDisconnect
 
     def _check_http_auth(self, request: HttpRequest) -> None:
         wanted = self._cluster._http_auth
@@ -664,15 +773,42 @@ class _ArchiveResponse(StreamingResponse):
             await super().__call__(scope, receive, send)
 
 
+def _encoded_json(body: Any, pretty: bool) -> bytes:
+    """As a server writes it: what HTML means something by is escaped."""
+    style: Any = {"indent": 4} if pretty else {"separators": (",", ":")}
+    text = json.dumps(body, ensure_ascii=False, **style) + "\n" * pretty
+    return _HTML.sub(lambda match: f"\\u{ord(match[0]):04x}", text).encode()
+
+
+_HTML = re.compile("[<>&\N{LINE SEPARATOR}\N{PARAGRAPH SEPARATOR}]")
+
+
 def _text(status: int, text: str) -> Response:
     log.info("answered %d %s", status, HTTPStatus(status).phrase)
-    return Response(text, status_code=status, media_type="text/plain")
+    return Response(text or None, status_code=status, media_type="text/plain" if text else None)
+
+
+#: What Nomad takes with a slash at the end alone.
+_FOLDERS = ("/v1/job", "/v1/node", "/v1/allocation", "/v1/evaluation", "/v1/deployment", "/v1/service", "/v1/var")
+
+
+def _redirect(path: str, query: str) -> Response:
+    """To a path without what is empty in it, as Go's multiplexer does."""
+    target = f"{path}?{query}" if query else path
+    text = f'<a href="{html.escape(target)}">Temporary Redirect</a>.\n\n'
+    return Response(text, status_code=307, headers={"Location": target}, media_type="text/html")
+
+
+def _as_go_writes(name: str) -> str:
+    """A header's name, as scripts that read them by `grep` know it."""
+    return "-".join(part.capitalize() for part in name.split("-"))
 
 
 def _secret(request: HttpRequest) -> str:
     bearer = request.headers.get("Authorization", "")
     scheme, _, credentials = bearer.partition(" ")
-    return request.headers.get("X-Nomad-Token", credentials.strip() if scheme.lower() == "bearer" else "")
+    own = request.headers.get("X-Nomad-Token", "").strip()
+    return own or (credentials.split()[0] if scheme.lower() == "bearer" and credentials.strip() else "")
 
 
 def _encoding(request: HttpRequest) -> str | None:

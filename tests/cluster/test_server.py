@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
 import io
 import json
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -153,7 +156,17 @@ def test_without_a_token_the_anonymous_policy_applies(friday: ServedCluster) -> 
 
 def test_an_unknown_token_is_nobody(friday: ServedCluster) -> None:
     answer = ask(friday, "/v1/jobs", "11111111-2222-3333-4444-555555555555")
-    assert (answer.status_code, answer.text) == (403, "ACL token not found")
+    assert (answer.status_code, answer.text) == (403, "Permission denied")
+    for path in ["/v1/status/leader", "/v1/regions", "/v1/agent/health", "/v1/acl/auth-methods"]:
+        assert ask(friday, path, "11111111-2222-3333-4444-555555555555").ok, "open to all"
+
+
+def test_a_token_may_come_in_any_header_and_case(friday: ServedCluster) -> None:
+    for headers in [{"X-Nomad-Token": ROOT.upper()}, {"Authorization": f"bearer  {ROOT}"},
+                    {"X-Nomad-Token": "", "Authorization": f"Bearer {ROOT}"}]:  # fmt: skip
+        assert requests.get(f"{friday.address}/v1/nodes", headers=headers, timeout=10).ok
+    for headers in [{"Authorization": f"Basic {ROOT}"}, {"Authorization": ROOT}, {"Authorization": "Bearer"}]:
+        assert requests.get(f"{friday.address}/v1/nodes", headers=headers, timeout=10).status_code == 403
 
 
 def test_the_sessions_token_may_do_all_and_says_who_it_is(friday: ServedCluster) -> None:
@@ -169,7 +182,7 @@ def test_an_expired_token_is_judged_by_the_clock_that_is_given(serve: Callable[.
     for now, status in [(expires - timedelta(seconds=1), 200), (expires, 403), (datetime(2030, 1, 1, tzinfo=UTC), 403)]:
         answer = ask(serve(FRIDAY, now=now), "/v1/jobs?namespace=shop", deploy["SecretID"])
         assert answer.status_code == status
-        assert status == 200 or answer.text == "ACL token expired"
+        assert status == 200 or answer.text == "Permission denied"
 
 
 def test_without_any_token_in_the_state_all_may_all(serve: Callable[..., ServedCluster]) -> None:
@@ -200,7 +213,10 @@ def test_pages_follow_each_other_to_the_end(friday: ServedCluster) -> None:
             if not token:
                 break
         assert [[item[k] for k in key] for item in found] == [[item[k] for k in key] for item in whole]
-        assert ask(friday, f"{url}&reverse=true").json() == whole[::-1]
+        turned = ask(friday, f"{url}&reverse=true").json()
+        assert turned == (whole if path == "vars" else whole[::-1]), "Nomad does not turn variables around"
+        beyond = ask(friday, f"{url}&next_token=zzz")
+        assert (beyond.status_code, beyond.json()) == (200, [])
 
 
 def test_lists_are_filtered_by_expression_and_prefix(friday: ServedCluster) -> None:
@@ -230,22 +246,34 @@ def test_an_id_may_hold_a_slash(friday: ServedCluster) -> None:
     ("method", "path", "status"),
     [
         ("DELETE", "/v1/jobs", 405),
-        ("POST", "/v1/job/web/evaluate", 405),
-        ("DELETE", "/v1/namespace/shop", 405),
+        ("HEAD", "/v1/jobs", 405),
+        ("PATCH", "/v1/nodes", 405),
+        ("PUT", "/v1/namespaces", 405),
+        ("GET", "/v1/job/web/evaluate", 405),
+        ("DELETE", "/v1/job/web/dispatch", 405),
+        ("POST", "/v1/job/web/dispatch", 501),
         ("PUT", "/v1/jobs", 400),
-        ("GET", "/v1/client/fs/ls/x", 404),
+        ("GET", "/v1/client/fs/ls/x", 500),
+        ("GET", "/v1/client/stats", 400),
         ("GET", "/v1/event/stream", 501),
-        ("PUT", "/v1/system/gc", 501),
-        ("GET", "/ui/", 404),
+        ("PUT", "/v1/acl/bootstrap", 501),
+        ("GET", "/v1/quotas", 501),
+        ("GET", "/v1/namespace/", 400),
         ("GET", "/v1/job/nosuch", 404),
-        ("GET", "/v1/node/nosuch", 404),
-        ("GET", "/v1/allocation/nosuch", 404),
-        ("GET", "/v1/evaluation/nosuch", 404),
-        ("GET", "/v1/deployment/nosuch", 404),
+        ("GET", "/v1/node/nosuch", 500),
+        ("GET", "/v1/allocation/nosuch", 500),
+        ("GET", "/v1/evaluation/nosuch", 500),
+        ("GET", "/v1/deployment/nosuch", 500),
+        ("GET", "/v1/node/11111111-2222-3333-4444-555555555555", 404),
         ("GET", "/v1/namespace/nosuch", 404),
         ("GET", "/v1/acl/policy/nosuch", 404),
-        ("GET", "/v1/acl/token/nosuch", 404),
+        ("GET", "/v1/acl/token/nosuch", 500),
         ("GET", "/v1/acl/role/nosuch", 404),
+        ("GET", "/v1/jobs?per_page=x", 400),
+        ("GET", "/v1/jobs?index=x", 400),
+        ("GET", "/v1/jobs?wait=x", 400),
+        ("GET", "/v1/jobs?stale=x", 400),
+        ("GET", "/v1/jobs?meta=x", 500),
         ("GET", "/v1/job/web/submission?version=x", 400),
     ],
 )
@@ -254,8 +282,77 @@ def test_the_rest_is_refused_with_a_sentence(method: str, path: str, status: int
         method, friday.address + path, headers={"X-Nomad-Token": friday.token}, json={}, timeout=10
     )
     assert answer.status_code == status
-    assert answer.text
+    assert answer.text or method == "HEAD"
     assert "Traceback" not in answer.text
+
+
+@pytest.mark.parametrize("path", ["/ui/", "/v1/nosuch", "/", "/v1", "/v1/jobs/"])
+def test_a_path_that_nomad_has_not_is_not_found(path: str, friday: ServedCluster) -> None:
+    answer = ask(friday, path)
+    assert (answer.status_code, answer.text) == (404, "")
+
+
+@pytest.mark.parametrize("name", ["evaluate", "dispatch", "versions", "versions/x/tag", "tag"])
+def test_what_is_below_a_job_is_never_taken_for_a_job(name: str, friday: ServedCluster) -> None:
+    """Or a command would say that it was done."""
+    headers = {"X-Nomad-Token": friday.token}
+    for method in ("DELETE", "PUT"):
+        url = f"{friday.address}/v1/job/web/{name}?namespace=shop"
+        answer = requests.request(method, url, headers=headers, timeout=10)
+        done = (method, name) == ("PUT", "evaluate")
+        assert answer.ok == done, (method, answer.text)
+
+
+def test_slashes_too_many_lead_elsewhere(friday: ServedCluster) -> None:
+    for path, target in [
+        ("//v1/jobs?namespace=*", "/v1/jobs?namespace=*"),
+        ("/v1//jobs", "/v1/jobs"),
+        ("/v1/job", "/v1/job/"),
+    ]:
+        answer = requests.get(friday.address + path, allow_redirects=False, timeout=10)
+        assert (answer.status_code, answer.headers["Location"]) == (307, target)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"", "Request body is empty"),
+        (b"garbage", "invalid character 'g' looking for beginning of value"),
+        (b"{", "unexpected EOF"),
+        (b"[]", "json: cannot unmarshal array into Go value"),
+        (b"1", "json: cannot unmarshal number into Go value"),
+        (b"null", "Job must be specified"),
+        (b"[" * 100_000, "the body is no JSON, or is nested too deep"),
+        (
+            b'{"Job":{"ID":""}}',
+            "3 errors occurred:\n\t* Missing job ID\n\t* Missing job name\n\t* Missing job task groups\n\n",
+        ),
+        (b'{"Job":{"ID":"x y"}}', "2 errors occurred:\n\t* Job ID contains a space\n\t* Missing job task groups\n\n"),
+    ],
+)
+def test_a_body_that_is_no_job_is_refused_in_gos_words(body: bytes, words: str, friday: ServedCluster) -> None:
+    headers = {"X-Nomad-Token": friday.token}
+    answer = requests.put(f"{friday.address}/v1/jobs", data=body, headers=headers, timeout=10)
+    assert not answer.ok
+    assert answer.text == words
+
+
+def test_names_of_headers_are_written_as_a_server_writes_them(friday: ServedCluster) -> None:
+    """Scripts look for them by grep."""
+    host, _, port = friday.address.removeprefix("http://").partition(":")
+    connection = http.client.HTTPConnection(host, int(port), timeout=10)
+    connection.request("GET", "/v1/jobs?namespace=*&per_page=1", headers={"X-Nomad-Token": friday.token})
+    names = [name for name, _ in connection.getresponse().getheaders()]
+    connection.close()
+    wanted = {
+        "Content-Type",
+        "Vary",
+        "X-Nomad-Index",
+        "X-Nomad-Knownleader",
+        "X-Nomad-Lastcontact",
+        "X-Nomad-Nexttoken",
+    }
+    assert wanted <= set(names)
 
 
 def test_json_may_be_compressed_and_pretty(friday: ServedCluster) -> None:
@@ -266,6 +363,63 @@ def test_json_may_be_compressed_and_pretty(friday: ServedCluster) -> None:
     assert "Content-Encoding" not in bare.headers
     assert plain.json() == bare.json()
     assert ask(friday, "/v1/jobs?pretty").text.startswith("[\n    {")
+    assert ask(friday, "/v1/jobs?pretty").text.endswith("]\n")
+    assert ask(friday, "/v1/jobs?pretty=0").text.startswith("[{")
+
+
+# -- waiting for what is newer
+
+
+def test_a_query_with_an_index_waits_for_a_change(serve: Callable[..., ServedCluster]) -> None:
+    cluster = serve(FRIDAY)
+    index = ask(cluster, "/v1/namespaces").headers["X-Nomad-Index"]
+    found: list[requests.Response] = []
+    waiting = threading.Thread(
+        target=lambda: found.append(ask(cluster, "/v1/namespaces", params={"index": index, "wait": "9s"}))
+    )
+    waiting.start()
+    time.sleep(0.2)
+    assert not found, "nothing has changed yet"
+    headers = {"X-Nomad-Token": cluster.token}
+    assert requests.put(f"{cluster.address}/v1/namespace/new", json={"Name": "new"}, headers=headers, timeout=10).ok
+    waiting.join(5)
+    assert "new" in {n["Name"] for n in found[0].json()}
+    assert int(found[0].headers["X-Nomad-Index"]) > int(index)
+
+
+@pytest.mark.parametrize(
+    ("path", "status"), [("/v1/jobs", 200), ("/v1/job/nosuch", 404), ("/v1/nodes?filter=Name == x", 200)]
+)
+def test_without_a_change_it_waits_its_time(path: str, status: int, friday: ServedCluster) -> None:
+    began = time.monotonic()
+    answer = ask(friday, path, params={"index": "99999", "wait": "200ms"})
+    assert answer.status_code == status
+    assert 0.2 <= time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/jobs?index=1", "/v1/jobs?index=0", "/v1/regions?index=99999", "/v1/jobs?wait=5s"]
+)
+def test_what_need_not_wait_does_not(path: str, friday: ServedCluster) -> None:
+    began = time.monotonic()
+    assert ask(friday, path).ok
+    assert time.monotonic() - began < 4
+
+
+def test_who_waits_does_not_hold_up_the_end() -> None:
+    with snapkit.serve(FRIDAY) as cluster:
+        waiting = threading.Thread(target=lambda: _any_end(cluster), daemon=True)
+        waiting.start()
+        time.sleep(0.2)
+        began = time.monotonic()
+    assert time.monotonic() - began < 3
+    waiting.join(5)
+    assert not waiting.is_alive()
+
+
+def _any_end(cluster: ServedCluster) -> None:
+    with suppress(requests.RequestException):
+        ask(cluster, "/v1/jobs?index=99999&wait=60s")
 
 
 # -- a life of its own

@@ -5,7 +5,17 @@ are those that bringing single objects back takes; nothing is scheduled.
 Source: Nomad's command/agent/*_endpoint.go for the paths, nomad/*_endpoint.go for the rights that each takes.
 """
 
-from snapkit.cluster.answers import access, agent, jobs, nodes, write_access, write_jobs  # noqa: F401 - they register their routes
-from snapkit.cluster.answers.core import Answer, Answers, ApiError, Request, Server, compiled
+from snapkit.cluster.answers import (  # noqa: F401 - they register their routes
+    access,
+    agent,
+    clients,
+    jobs,
+    nodes,
+    operate,
+    write_access,
+    write_jobs,
+)
+from snapkit.cluster.answers.core import PERMISSION_DENIED, Answer, Answers, ApiError, Request, Server, compiled
+from snapkit.cluster.answers.refused import refusal
 
-__all__ = ["Answer", "Answers", "ApiError", "Request", "Server", "compiled"]
+__all__ = ["PERMISSION_DENIED", "Answer", "Answers", "ApiError", "Request", "Server", "compiled", "refusal"]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import string
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 from snapkit.cluster.answers.core import (
     Answer,
@@ -21,19 +21,19 @@ from snapkit.cluster.answers.core import (
 # -- the server itself
 
 
-@route("/status/leader")
+@route("/status/leader", public=True)
 def status_leader(answers: Answers, request: Request) -> Answer:
     if not answers.server.leader:
         raise ApiError(500, "No cluster leader")
     return Answer(answers.server.rpc)
 
 
-@route("/status/peers")
+@route("/status/peers", public=True)
 def status_peers(answers: Answers, request: Request) -> Answer:
     return Answer([answers.server.rpc])
 
 
-@route("/regions")
+@route("/regions", public=True)
 def regions(answers: Answers, request: Request) -> Answer:
     return Answer([answers.server.region])
 
@@ -112,12 +112,28 @@ def agent_self(answers: Answers, request: Request) -> Answer:
 @route("/agent/servers")
 def agent_servers(answers: Answers, request: Request) -> Answer:
     check(request.identity.acl.allow_agent("read"))
-    return Answer([answers.server.rpc])
+    raise ApiError(501, "Invalid method")  # an agent that is a client too would list them
 
 
-@route("/agent/health")
+@route("/agent/health", public=True)
 def agent_health(answers: Answers, request: Request) -> Answer:
-    return Answer({"server": {"ok": True, "message": "ok"}})
+    kind = request.query.get("type")
+    if kind == "client":
+        return Answer({"client": {"ok": False, "message": "client not enabled"}}, status=500)
+    return Answer({"server": {"ok": True, "message": "ok"}} if kind in (None, "", "server") else {})
+
+
+@route("/metrics", public=True)
+def metrics(answers: Answers, request: Request) -> Answer:
+    """None are taken."""
+    now = datetime.fromtimestamp(answers.now // 10**9, UTC)
+    body: Object = {"Timestamp": f"{now:%Y-%m-%d %H:%M:%S} +0000 UTC"}
+    return Answer(body | {"Counters": [], "Gauges": [], "Points": [], "Samples": []})
+
+
+@route("/operator/license")
+def license_(answers: Answers, request: Request) -> Answer:
+    return Answer(None, status=204)
 
 
 @route("/operator/raft/configuration")
@@ -184,51 +200,85 @@ def scheduler_configuration(answers: Answers, request: Request) -> Answer:
     return Answer({"SchedulerConfig": found, **envelope(index)}, index)
 
 
-SEARCHED: Mapping[str, tuple[str, str, str]] = {
-    "jobs": ("jobs", "ID", "list-jobs"),
-    "evals": ("evals", "ID", "read-job"),
-    "allocs": ("allocs", "ID", "read-job"),
-    "deployment": ("deployments", "ID", "read-job"),
-    "volumes": ("csi_volumes", "ID", "csi-list-volume"),
-    "host_volumes": ("host_volumes", "ID", "host-volume-read"),
-    "vars": ("variables", "Path", "variables"),
-    "nodes": ("nodes", "ID", "node"),
-    "node_pools": ("node_pools", "Name", "node_pool"),
-    "namespaces": ("namespaces", "Name", "namespace"),
-    "plugins": ("csi_plugins", "ID", "plugin"),
-    "scaling_policy": ("scaling_policies", "ID", "list-scaling-policies"),
+#: Context -> table, key, row of the Index table, and the right that it takes.
+SEARCHED: Mapping[str, tuple[str, str, str, str]] = {
+    "jobs": ("jobs", "ID", "jobs", "list-jobs"),
+    "evals": ("evals", "ID", "evals", "read-job"),
+    "allocs": ("allocs", "ID", "allocs", "read-job"),
+    "deployment": ("deployments", "ID", "deployment", "read-job"),
+    "volumes": ("csi_volumes", "ID", "csi_volumes", "csi-list-volume"),
+    "host_volumes": ("host_volumes", "ID", "host_volumes", "host-volume-read"),
+    "vars": ("variables", "Path", "variables", "variables"),
+    "nodes": ("nodes", "ID", "nodes", "node"),
+    "node_pools": ("node_pools", "Name", "node_pools", "node_pool"),
+    "namespaces": ("namespaces", "Name", "namespaces", "namespace"),
+    "plugins": ("csi_plugins", "ID", "", "plugin"),
+    "scaling_policy": ("scaling_policies", "ID", "scaling_policy", "list-scaling-policies"),
 }
+_CONTEXTS = "allocs jobs nodes node_pools evals deployment plugins volumes scaling_policy vars namespaces host_volumes"
 MOST_MATCHES = 20
 
 
 @route("/search", "PUT", "POST")
 def search(answers: Answers, request: Request) -> Answer:
     """Ids by prefix. Nomad leaves out what the caller may not see; so do we."""
-    context, prefix = str(request.body.get("Context", "all")), str(request.body.get("Prefix", ""))
-    if context != "all" and context not in SEARCHED:
-        raise ApiError(400, f"invalid context {json.dumps(context)}")
+    context, prefix = str(request.body.get("Context") or ""), str(request.body.get("Prefix") or "")
+    if context == "all":
+        contexts = [name for name in SEARCHED if _may_search(request, name)]
+    elif context in SEARCHED:
+        check(_may_search(request, context))
+        contexts = [context]
+    else:
+        raise ApiError(500, f"context must be one of [{_CONTEXTS}] or 'all' for all contexts; got \"{context}\"")
+    begins = prefix if context == "jobs" else _rounded(prefix)
     # Nomad looks ids up by their bytes: what begins no UUID is not looked for among those.
-    no_uuid = not set(prefix) <= set(f"{string.hexdigits}-")
+    no_uuid = not set(begins) <= set(f"{string.hexdigits}-") or len(begins.replace("-", "")) % 2 == 1
     matches: dict[str, list[str] | None] = {}
     truncated: dict[str, bool] = {}
-    wanted = request.namespace
-    for name in SEARCHED if context == "all" else [context]:
-        if no_uuid and name in ("evals", "allocs", "deployment", "nodes"):
+    index = 0
+    for name in contexts:
+        table, key, row, right = SEARCHED[name]
+        index = max(index, answers.index(row))
+        if no_uuid and name in _BY_UUID:
             continue
-        table, key, right = SEARCHED[name]
-        found = [
-            str(item[key])
+        found = sorted(
+            (str(item.get("Namespace") or ""), str(item[key]))
             for item in answers.objects(table, {"Namespace", "Target", key})
-            if str(item[key]).startswith(prefix) and _may_find(request, item, right, wanted, str(item[key]))
-        ]
-        matches[name] = sorted(found)[:MOST_MATCHES] or None
+            if str(item[key]).startswith(begins) and _may_find(request, item, right, str(item[key]))
+        )
+        if name in _BY_UUID:
+            found.sort(key=lambda pair: pair[1])
+        matches[name] = [one for _, one in found[:MOST_MATCHES] if one.startswith(prefix)] or None
         truncated[name] = len(found) > MOST_MATCHES
-    index = answers.snapshot.meta.index or 0
     return Answer({"Matches": matches, "Truncations": truncated, **envelope(index)}, index)
 
 
-def _may_find(request: Request, item: Object, right: str, wanted: str, key: str) -> bool:
-    acl = request.identity.acl
+_BY_UUID = ("evals", "allocs", "deployment", "nodes")
+
+
+def _rounded(prefix: str) -> str:
+    """Of a prefix of a UUID, its whole bytes: Nomad looks at the first 20 of those, and for the rest among them."""
+    return prefix[:-1] if len(prefix.replace("-", "")) % 2 else prefix
+
+
+def _may_search(request: Request, context: str) -> bool:
+    """Is anything of it for the caller? If not, Nomad leaves it out, or refuses it where it is asked for alone."""
+    acl, wanted, right = request.identity.acl, request.namespace, SEARCHED[context][3]
+    if right == "node_pool":
+        return acl.management or bool(acl.node_pools.by_name)
+    if right == "namespace":
+        return acl.sees_namespace(wanted)
+    if right == "variables":
+        return acl.allow_namespace_variables(wanted)
+    if right in ("node", "plugin"):
+        return acl.allow_node("read") if right == "node" else acl.allow_plugin("list")
+    rights = {"list-jobs": ("read-job",), "list-scaling-policies": ("read-job", right)}
+    rights["csi-list-volume"] = (right, "csi-read-volume", "list-jobs", "read-job")
+    return any(acl.allow_namespace(wanted, one) for one in rights.get(right, (right,)))
+
+
+def _may_find(request: Request, item: Object, right: str, key: str) -> bool:
+    acl, wanted = request.identity.acl, request.namespace
     if right == "node":
         return acl.allow_node("read")
     if right == "node_pool":
@@ -238,8 +288,8 @@ def _may_find(request: Request, item: Object, right: str, wanted: str, key: str)
     if right == "namespace":
         return acl.sees_namespace(key)
     in_namespace = item.get("Namespace") or (item.get("Target") or {}).get("Namespace") or "default"
-    if wanted not in ("*", in_namespace):
-        return False
-    if right == "variables":
+    if right == "variables":  # which Nomad finds in all namespaces
         return acl.allow_variable(in_namespace, key, "list")
+    if wanted not in ("*", in_namespace) or (wanted == "*" and right == "list-scaling-policies"):
+        return False  # scaling policies are found in one namespace alone
     return acl.allow_namespace(in_namespace, right)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+import string
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from snapkit.cluster.filters import matcher
-from snapkit.errors import NotInSnapshotError, SnapshotError
+from snapkit.cluster.filters import FilterError, Matcher, matcher
+from snapkit.errors import NotInSnapshotError
+from snapkit.format.schema import BY_TABLE
 from snapkit.state.access.acl import Authority, Identity
 from snapkit.state.output.edit import Edits
 from snapkit.state.snapshot import Snapshot
@@ -63,6 +65,9 @@ class Server:
         return f"{self.host}:{self.port + 1}"
 
 
+TRUE, FALSE = ("1", "t", "T", "TRUE", "true", "True"), ("0", "f", "F", "FALSE", "false", "False")
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """A request, after its path was taken apart.
@@ -84,8 +89,32 @@ class Request:
         return self.query.get("namespace") or "default"
 
     def flag(self, name: str, default: bool = False) -> bool:
+        """A parameter that is true or false.
+
+        Raises:
+            ApiError: It is neither.
+        """
         value = self.query.get(name)
-        return default if value is None else value.lower() in ("true", "1", "t")
+        if not value:
+            return default
+        if value not in TRUE + FALSE:
+            words = f'strconv.ParseBool: parsing "{value}": invalid syntax'
+            raise ApiError(500, f'Failed to parse value of "{name}" ({value}) as a bool: {words}')
+        return value in TRUE
+
+    def number(self, name: str) -> int | None:
+        """A parameter that is a whole number; None if it is not given.
+
+        Raises:
+            ApiError: It is none.
+        """
+        value = self.query.get(name)
+        if not value:
+            return None
+        if not value.isdecimal() or not value.isascii():
+            words = f'strconv.ParseUint: parsing "{value}": invalid syntax'
+            raise ApiError(500, f'Failed to parse value of "{name}" ({value}) as a uint64: {words}')
+        return int(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,19 +141,26 @@ Handler = Callable[["Answers", Request], Answer]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A path of the API: `{x}` captures a segment, `{x:path}` one or more."""
+    """A path of the API: `{x}` captures a segment, `{x:path}` one or more.
+
+    Attributes:
+        public: It is answered whatever token there is, also one that nobody has.
+        bodiless: Its PUT takes no body.
+    """
 
     pattern: str
     handler: Handler
     methods: tuple[str, ...] = ("GET",)
+    public: bool = False
+    bodiless: bool = False
 
 
 ROUTES: list[Route] = []
 
 
-def route(pattern: str, *methods: str) -> Callable[[Handler], Handler]:
+def route(pattern: str, *methods: str, public: bool = False, bodiless: bool = False) -> Callable[[Handler], Handler]:
     def register(handler: Handler) -> Handler:
-        ROUTES.append(Route(f"/v1{pattern}", handler, methods or ("GET",)))
+        ROUTES.append(Route(f"/v1{pattern}", handler, methods or ("GET",), public, bodiless))
         return handler
 
     return register
@@ -177,12 +213,11 @@ class Answers:
     def objects(self, table: str, fields: Iterable[str] | None = None) -> Iterator[Object]:
         return self.snapshot.objects(table, dict.fromkeys(fields) if fields else None, reveal=True)
 
-    def find(self, table: str, *key: str | int, missing: str) -> Object:
-        """One object whole, or 404 with Nomad's text."""
-        try:
-            found: Object = self.snapshot.get(table, *key, reveal=True)
-        except NotInSnapshotError:
-            raise ApiError(404, missing) from None
+    def find(self, table: str, *key: str | int, missing: str, row: str | None = None) -> Object:
+        """One object whole, or 404 with Nomad's text, at the index of a row of the Index table ("": 0)."""
+        found = self.lookup(table, *key)
+        if found is None:
+            raise ApiError(404, missing, None if row is None else self.index(row))
         return found
 
     def lookup(self, table: str, *key: str | int) -> Object | None:
@@ -210,36 +245,136 @@ class Answers:
         may_read = self.readable(request, capability)
         return [item for item in self.objects(table, fields) if may_read(item.get("Namespace") or "default")]
 
-    def allocations(self, request: Request, wanted: Callable[[Object], bool] = lambda alloc: True) -> list[Object]:
-        """Stubs of the allocations that the caller may read."""
-        may_read = self.readable(request, "read-job")
+    def allocations(self, wanted: Callable[[Object], bool], *, whole: bool = False) -> list[Object]:
+        """Those that are wanted, with what their stubs take, or whole."""
         subset: dict[str, Sequence[str] | None] = dict.fromkeys([*ALLOC_STUB, "DeploymentID"])
         subset["Job"] = ("Type", "Version", "CreateIndex")
-        return [
-            alloc_stub(alloc, request)
-            for alloc in self.snapshot.objects("allocs", subset, reveal=True)
-            if may_read(alloc["Namespace"]) and wanted(alloc)
-        ]
+        found = self.snapshot.objects("allocs", None if whole else subset, reveal=True)
+        return [alloc for alloc in found if wanted(alloc)]
 
 
-def page(request: Request, items: list[Object], index: int, key: Sequence[str] = ("ID",)) -> Answer:
-    """A list in order of a key, as `prefix`, `filter`, `reverse`, `per_page` and `next_token` want it."""
+Stub = Callable[[Object], Object]
+
+
+def listed(
+    request: Request, items: Iterable[Object], index: int, key: Sequence[str] = ("ID",), stub: Stub | None = None
+) -> Answer:
+    """A list in order of a key, of what begins with `prefix`: nothing else is asked of most lists."""
     prefix = request.query.get("prefix", "")
+    found = [item for item in items if str(item[key[-1]]).startswith(prefix)]
+    found.sort(key=lambda item: [item[name] for name in key])
+    return Answer([stub(item) for item in found] if stub else found, index)
+
+
+def page(
+    request: Request,
+    items: list[Object],
+    index: int,
+    key: Sequence[str] = ("ID",),
+    *,
+    table: str,
+    stub: Stub | None = None,
+    reversible: bool = True,
+    by_prefix: bool = True,
+    uuid_words: str | None = None,
+) -> Answer:
+    """A list as `prefix`, `filter`, `reverse`, `per_page` and `next_token` want it.
+
+    Args:
+        key: What it is in order of, and what tokens are made of.
+        table: What the items are of; a filter is about them whole, and not about their stubs.
+        stub: What is shown of an item.
+        reversible: Does Nomad turn it around?
+        by_prefix: Does it look at `prefix`?
+        uuid_words: What is said ahead of a prefix that begins no UUID; None if prefixes are looked up as text.
+    """
+    prefix = request.query.get("prefix", "") if by_prefix else ""
     if prefix:
-        key = key[-1:]  # Nomad looks prefixes up by id, and finds them in that order
+        if uuid_words is not None:
+            refuse_no_uuid(prefix, uuid_words, whole=False)
+        if key[0] == "CreateIndex":
+            key = key[1:]  # Nomad looks prefixes up by id, and finds them in that order
         items = [item for item in items if str(item[key[-1]]).startswith(prefix)]
-    if request.query.get("filter"):
-        try:
-            matches = matcher(request.query["filter"])
-            items = [item for item in items if matches(item)]
-        except SnapshotError as error:
-            raise ApiError(400, f"failed to read filter expression: {error}") from error
-    items.sort(key=lambda item: [item[name] for name in key], reverse=request.flag("reverse"))
-    tokens = [".".join(str(item[name]) for name in key) for item in items]
-    start = tokens.index(request.query["next_token"]) if request.query.get("next_token") in tokens else 0
-    size = request.query.get("per_page", "0")
-    end = start + int(size) if size.isdecimal() and int(size) else len(items)
-    return Answer(items[start:end], index, tokens[end] if end < len(items) else "")
+    backwards = reversible and request.query.get("reverse") == "true"
+    items.sort(key=lambda item: [item[name] for name in key], reverse=backwards)
+    items = items[_start(request.query.get("next_token", ""), items, key, backwards) :]
+    size = int(request.query.get("per_page") or 0)
+    found: list[Object] = []
+    matches, next_token = _filter(request, table), ""
+    for item in items:
+        if not _passes(matches, item):
+            continue
+        if size and len(found) >= size:
+            next_token = _token(item, key)
+            break
+        found.append(item)
+    return Answer([stub(item) for item in found] if stub else found, index, next_token)
+
+
+def _token(item: Object, key: Sequence[str]) -> str:
+    return ".".join(str(item[name]) for name in key)
+
+
+def _start(token: str, items: Sequence[Object], key: Sequence[str], backwards: bool) -> int:
+    """Where a page begins: at its token or, if there is none such any more, where it would be."""
+    if not token:
+        return 0
+    number, dot, rest = token.partition(".")
+    by_index = key[0] == "CreateIndex" and bool(dot) and number.isdecimal()
+
+    def behind(item: Object) -> bool:
+        if by_index:
+            have, wanted = (item[key[0]], str(item[key[1]])), (int(number), rest)
+            return have > wanted if backwards else have < wanted
+        return _token(item, key) > token if backwards else _token(item, key) < token
+
+    return next((i for i, item in enumerate(items) if not behind(item)), len(items))
+
+
+def _filter(request: Request, table: str) -> Matcher | None:
+    expression = request.query.get("filter")
+    if not expression:
+        return None
+    try:
+        return matcher(expression, BY_TABLE[table].struct)
+    except FilterError as error:
+        words = f"failed to create result paginator: failed to read filter expression: {error.what}"
+        raise ApiError(400, words) from error
+
+
+def _passes(matches: Matcher | None, item: Object) -> bool:
+    try:
+        return matches is None or matches(item)
+    except FilterError as error:
+        raise ApiError(400, f"failed to read result page: {error.what}") from error
+
+
+def refuse_no_uuid(text: str, words: str, *, whole: bool = True) -> None:
+    """Refuse what is no UUID, or the beginning of none, as a server does that looks it up by its bytes.
+
+    Raises:
+        ApiError: It is none; `words` say what was looked up.
+    """
+    digits = text.replace("-", "")
+    wrong = next((c for c in digits if c not in string.hexdigits), None)
+    if whole and len(text.encode()) != 36:
+        why = "UUID must be 36 characters"
+    elif text.count("-") > 4:
+        why = f'UUID should have maximum of 4 "-"; got {text.count("-")}'
+    elif len(digits.encode()) % 2:
+        why = "Input (without hyphens) must be even length"
+    elif wrong is not None:
+        byte = wrong.encode()[0]
+        shown = f"U+{byte:04X} {chr(byte)!r}" if chr(byte).isprintable() else f"U+{byte:04X}"
+        why = f"Invalid UUID: encoding/hex: invalid byte: {shown}"
+    else:
+        return
+    raise ApiError(500, f"{words}index error: {why}")
+
+
+def filtered(request: Request, names: Iterable[str]) -> Iterable[str] | None:
+    """The fields that a list takes, or all for a filter."""
+    return None if request.query.get("filter") else names
 
 
 def pick(item: Object, names: Iterable[str]) -> Object:
@@ -251,15 +386,21 @@ def check(allowed: bool) -> None:
         raise PERMISSION_DENIED
 
 
-def alloc_stub(alloc: Object, request: Request) -> Object:
-    stub = {name: alloc.get(name, default) for name, default in ALLOC_STUB.items()}
-    the_job = alloc.get("Job") or {}
-    stub["JobType"], stub["JobVersion"] = the_job.get("Type", ""), the_job.get("Version", 0)
-    stub["DesiredTransition"] = dict.fromkeys(TRANSITION) | (alloc.get("DesiredTransition") or {})
-    if not request.flag("resources"):
-        stub["AllocatedResources"] = None
-    if not request.flag("task_states", default=True):
-        stub["TaskStates"] = None
+def alloc_stub(request: Request) -> Stub:
+    """What a list shows of an allocation."""
+    resources, task_states = request.flag("resources"), request.flag("task_states", default=True)
+
+    def stub(alloc: Object) -> Object:
+        shown = {name: alloc.get(name, default) for name, default in ALLOC_STUB.items()}
+        the_job = alloc.get("Job") or {}
+        shown["JobType"], shown["JobVersion"] = the_job.get("Type", ""), the_job.get("Version", 0)
+        shown["DesiredTransition"] = dict.fromkeys(TRANSITION) | (alloc.get("DesiredTransition") or {})
+        if not resources:
+            shown["AllocatedResources"] = None
+        if not task_states:
+            shown["TaskStates"] = None
+        return shown
+
     return stub
 
 
@@ -272,9 +413,9 @@ def envelope(index: int) -> Object:
 
 
 def compiled() -> list[tuple[re.Pattern[str], Route]]:
-    """The routes in order, as regular expressions over the path as it was sent (`%2F` still escaped)."""
+    """The routes as regular expressions over a path as it was sent (`%2F` still escaped); those first that say more."""
     expression = re.compile(r"\{(\w+)(:path)?\}")
     return [
         (re.compile(expression.sub(lambda m: f"(?P<{m[1]}>{'.+' if m[2] else '[^/]+'})", route.pattern)), route)
-        for route in ROUTES
+        for route in sorted(ROUTES, key=lambda route: route.pattern.endswith(":path}"))
     ]

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from urllib.parse import unquote
 
@@ -11,13 +15,19 @@ from snapkit.cluster.answers.core import (
     ApiError,
     Object,
     Request,
+    alloc_stub,
     check,
     envelope,
+    filtered,
+    listed,
     page,
     pick,
+    refuse_no_uuid,
     route,
     terminal,
 )
+from snapkit.cluster.answers.refused import refuse_below_job
+from snapkit.cluster.answers.snappy import expanded
 from snapkit.cluster.jobdiff import diff_jobs
 
 JOB_STUB = (
@@ -25,6 +35,7 @@ JOB_STUB = (
     "ParameterizedJob", "Stop", "Status", "StatusDescription", "CreateIndex", "ModifyIndex", "JobModifyIndex",
     "SubmitTime", "Meta",
 )  # fmt: skip
+EVAL_WORDS = "eval lookup failed: "
 
 
 # -- jobs
@@ -32,89 +43,139 @@ JOB_STUB = (
 
 @route("/jobs")
 def jobs(answers: Answers, request: Request) -> Answer:
+    return page(
+        request,
+        answers.in_namespaces(request, "list-jobs", "jobs", filtered(request, (*JOB_STUB, "Dispatched"))),
+        answers.index("jobs", "job_summary"),
+        ("Namespace", "ID"),
+        table="jobs",
+        stub=job_stub(answers, request),
+    )
+
+
+def job_stub(answers: Answers, request: Request) -> Callable[[Object], Object]:
+    """What a list shows of a job."""
+    with_meta = request.flag("meta")
     summaries = {(s["Namespace"], s["JobID"]): s for s in answers.objects("job_summaries")}
-    stubs = []
-    for job in answers.in_namespaces(request, "list-jobs", "jobs", (*JOB_STUB, "Dispatched")):
-        stub = {name: job.get(name) for name in JOB_STUB}
-        stub["Periodic"] = job.get("Periodic") is not None
-        stub["ParameterizedJob"] = job.get("ParameterizedJob") is not None and not job.get("Dispatched")
-        stub["JobSummary"] = summaries.get((job["Namespace"], job["ID"]))
-        if not request.flag("meta"):
-            stub["Meta"] = None
-        stubs.append(stub)
-    return page(request, stubs, answers.index("jobs", "job_summary"), ("Namespace", "ID"))
+
+    def stub(job: Object) -> Object:
+        shown = {name: job.get(name) for name in JOB_STUB}
+        shown["Periodic"] = job.get("Periodic") is not None
+        shown["ParameterizedJob"] = job.get("ParameterizedJob") is not None and not job.get("Dispatched")
+        shown["JobSummary"] = summaries.get((job["Namespace"], job["ID"]))
+        if not with_meta:
+            shown["Meta"] = None
+        return shown
+
+    return stub
+
+
+def of_job(answers: Answers, request: Request, right: str = "read-job") -> Callable[[Object], bool]:
+    """Does an object belong to the job of a request's path?"""
+    check(request.identity.acl.allow_namespace(request.namespace, right))
+    namespace, job_id = request.namespace, request.path["id"]
+    return lambda item: (item.get("Namespace") or "default", item.get("JobID")) == (namespace, job_id)
 
 
 @route("/job/{id:path}/allocations")
 def job_allocations(answers: Answers, request: Request) -> Answer:
-    job_id, created = request.path["id"], _created(answers, request)
-    stubs = answers.allocations(
-        request,
-        lambda alloc: alloc["JobID"] == job_id and created in (None, (alloc.get("Job") or {}).get("CreateIndex")),
+    own, created = of_job(answers, request), _created(answers, request)
+    found = answers.allocations(
+        lambda alloc: own(alloc) and created in (None, (alloc.get("Job") or {}).get("CreateIndex"))
     )
-    return page(request, stubs, answers.index("allocs"))
+    return listed(request, found, answers.index("allocs"), stub=alloc_stub(request))
 
 
 def _created(answers: Answers, request: Request) -> int | None:
     """The index that the job there is now was made at, unless objects of its forerunners are wanted too."""
-    if request.flag("all"):
+    if request.query.get("all") in ("true", "1", "t", "T", "TRUE", "True"):
         return None
-    try:
-        job = answers.find("jobs", request.namespace, request.path["id"], missing="")
-    except ApiError:
-        return None
-    return int(job["CreateIndex"])
+    job = answers.lookup("jobs", request.namespace, request.path["id"])
+    return None if job is None else int(job["CreateIndex"])
 
 
 @route("/job/{id:path}/evaluations")
 def job_evaluations(answers: Answers, request: Request) -> Answer:
-    evals = [e for e in answers.in_namespaces(request, "read-job", "evals") if e.get("JobID") == request.path["id"]]
-    return page(request, evals, answers.index("evals"))
+    found = filter(of_job(answers, request), answers.objects("evals"))
+    return listed(request, found, answers.index("evals"), ("Status", "ID"))
 
 
 @route("/job/{id:path}/deployments")
 def job_deployments(answers: Answers, request: Request) -> Answer:
-    return page(request, _deployments_of(answers, request), answers.index("deployment"))
+    return listed(request, _deployments_of(answers, request), answers.index("deployment"))
 
 
 @route("/job/{id:path}/deployment")
 def job_deployment(answers: Answers, request: Request) -> Answer:
     found = _deployments_of(answers, request)
-    newest = max(found, key=lambda d: int(d["CreateIndex"]), default=None)
-    return Answer(newest, answers.index("deployment") if newest is None else newest["ModifyIndex"])
+    return Answer(max(found, key=lambda d: int(d["CreateIndex"]), default=None), answers.index("deployment"))
 
 
 def _deployments_of(answers: Answers, request: Request) -> list[Object]:
-    created = _created(answers, request)
-    return [
-        d
-        for d in answers.in_namespaces(request, "read-job", "deployments")
-        if d["JobID"] == request.path["id"] and created in (None, d["JobCreateIndex"])
+    own, created = of_job(answers, request), _created(answers, request)
+    return [d for d in answers.objects("deployments") if own(d) and created in (None, d["JobCreateIndex"])]
+
+
+@route("/job/{id:path}/services")
+def job_services(answers: Answers, request: Request) -> Answer:
+    found = list(filter(of_job(answers, request), answers.objects("services")))
+    if not found and answers.lookup("jobs", request.namespace, request.path["id"]) is None:
+        raise ApiError(404, "job not found", 0)
+    return listed(request, found, answers.index("service_registrations"))
+
+
+@route("/job/{id:path}/actions")
+def job_actions(answers: Answers, request: Request) -> Answer:
+    check(request.identity.acl.allow_namespace(request.namespace, "read-job"))
+    found = answers.lookup("jobs", request.namespace, request.path["id"])
+    if found is None:
+        raise ApiError(500, f'Unknown job "{request.path["id"]}"')
+    actions = [
+        {"Name": action["Name"], "TaskName": task["Name"], "TaskGroupName": group["Name"]}
+        for group in found["TaskGroups"] or ()
+        for task in group["Tasks"] or ()
+        for action in task.get("Actions") or ()
     ]
+    return Answer(actions, 0)
 
 
 @route("/job/{id:path}/versions")
 def job_versions(answers: Answers, request: Request) -> Answer:
-    job_id = request.path["id"]
-    found = [v for v in answers.in_namespaces(request, "read-job", "job_versions") if v["ID"] == job_id]
+    with_diffs, against, tag = request.flag("diffs"), request.number("diff_version"), request.query.get("diff_tag")
+    check(request.identity.acl.allow_namespace(request.namespace, "read-job"))
+    key = (request.namespace, request.path["id"])
+    found = [v for v in answers.objects("job_versions") if (v["Namespace"], v["ID"]) == key]
     if not found:
-        raise ApiError(404, "job versions not found")
+        raise ApiError(404, "job versions not found", answers.index("job_version"))
     found.sort(key=lambda v: int(v["Version"]), reverse=True)
     diffs = None
-    if request.flag("diffs"):
-        diffs = [diff_jobs(old, new) for new, old in pairwise(found)]
+    if with_diffs and tag:
+        old = next((v for v in found if (v.get("VersionTag") or {}).get("Name") == tag), None)
+        diffs = [diff_jobs(_compared(old, f'tag "{tag}"'), new) for new in found]
+    elif with_diffs and against is not None:
+        old = next((v for v in found if int(v["Version"]) == against), None)
+        diffs = [diff_jobs(_compared(old, f"version {against}"), new) for new in found]
+    elif with_diffs:
+        diffs = [diff_jobs(old, new) for new, old in pairwise(found)] or None
     index = max(int(v["ModifyIndex"]) for v in found)
     return Answer({"Versions": found, "Diffs": diffs, **envelope(index)}, index)
 
 
+def _compared(version: Object | None, name: str) -> Object:
+    if version is None:
+        raise ApiError(500, f"{name} not found")
+    return version
+
+
 @route("/job/{id:path}/submission")
 def job_submission(answers: Answers, request: Request) -> Answer:
-    check(request.identity.acl.allow_namespace(request.namespace, "read-job"))
     version = request.query.get("version", "")
     if not version.isdecimal():
-        raise ApiError(400, f'Failed to parse value of "version" ({version!r}) as a uint64')
+        raise ApiError(400, "Unable to parse job submission version parameter")
+    check(request.identity.acl.allow_namespace(request.namespace, "read-job"))
     missing = "job source not found"
-    found = answers.find("job_submissions", request.namespace, request.path["id"], int(version), missing=missing)
+    key = (request.namespace, request.path["id"], int(version))
+    found = answers.find("job_submissions", *key, missing=missing, row="")
     found["VariableFlags"] = {
         name: unquote(value) for name, value in (found.get("VariableFlags") or {}).items()
     } or None
@@ -124,51 +185,57 @@ def job_submission(answers: Answers, request: Request) -> Answer:
 @route("/job/{id:path}/summary")
 def job_summary(answers: Answers, request: Request) -> Answer:
     check(request.identity.acl.allow_namespace(request.namespace, "read-job"))
-    found = answers.find("job_summaries", request.namespace, request.path["id"], missing="job not found")
+    key = (request.namespace, request.path["id"])
+    found = answers.find("job_summaries", *key, missing="job not found", row="job_summary")
     return Answer(found, found["ModifyIndex"])
 
 
 @route("/job/{id:path}/scale")
 def job_scale(answers: Answers, request: Request) -> Answer:
-    check(request.identity.acl.allow_namespace(request.namespace, "read-job"))
-    job_id = request.path["id"]
-    job = answers.find("jobs", request.namespace, job_id, missing="job not found")
-    try:
-        events = answers.find("scaling_events", request.namespace, job_id, missing="")["ScalingEvents"]
-    except ApiError:
-        events = {}
+    acl = request.identity.acl
+    rights = ("read-job", "read-job-scaling")
+    check(any(acl.allow_namespace(request.namespace, right) for right in rights))
+    key = (request.namespace, request.path["id"])
+    job = answers.lookup("jobs", *key)
+    if job is None:
+        raise ApiError(404, "job not found", int(answers.snapshot.indexes["Value"].max()))
+    events = answers.lookup("scaling_events", *key) or {}
+    index = max(int(job["ModifyIndex"]), int(events.get("ModifyIndex") or 0))
     groups = {
         group["Name"]: {
             "Desired": group["Count"],
             **dict.fromkeys(("Placed", "Running", "Healthy", "Unhealthy"), 0),
-            "Events": (events or {}).get(group["Name"]),
+            "Events": (events.get("ScalingEvents") or {}).get(group["Name"]),
         }
         for group in job["TaskGroups"] or ()
     }
-    for alloc in answers.allocations(request, lambda a: a["JobID"] == job_id):
-        group = groups.get(alloc["TaskGroup"])
-        if group is None or terminal(alloc):
+    for alloc in answers.allocations(lambda a: (a["Namespace"], a["JobID"]) == key):
+        group, status = groups.get(alloc["TaskGroup"]), alloc.get("DeploymentStatus") or {}
+        if group is None or terminal(alloc) or status.get("Canary"):  # Nomad does not count canaries
             continue
         group["Placed"] += 1
         group["Running"] += alloc["ClientStatus"] == "running"
-        health = (alloc["DeploymentStatus"] or {}).get("Healthy")
-        group["Healthy"] += health is True
-        group["Unhealthy"] += health is False
+        group["Healthy"] += status.get("Healthy") is True
+        group["Unhealthy"] += status.get("Healthy") is False
+        index = max(index, int(alloc["ModifyIndex"]))
     body = {
-        "JobID": job_id,
-        "Namespace": request.namespace,
+        "JobID": key[1],
+        "Namespace": key[0],
         "JobCreateIndex": job["CreateIndex"],
-        "JobModifyIndex": job["JobModifyIndex"],
+        "JobModifyIndex": job["ModifyIndex"],
         "JobStopped": job["Stop"],
         "TaskGroups": groups,
     }
-    return Answer(body, job["ModifyIndex"])
+    return Answer(body, index)
 
 
 @route("/job/{id:path}")
 def job(answers: Answers, request: Request) -> Answer:
+    refuse_below_job("GET", request.path["id"])
     check(request.identity.acl.allow_namespace(request.namespace, "read-job"))
-    found = answers.find("jobs", request.namespace, request.path["id"], missing="job not found")
+    found = answers.find("jobs", request.namespace, request.path["id"], missing="job not found", row="jobs")
+    if found.get("Payload"):  # which the state has compressed
+        found["Payload"] = base64.b64encode(expanded(base64.b64decode(found["Payload"]))).decode()
     return Answer(found, found["ModifyIndex"])
 
 
@@ -177,22 +244,36 @@ def job(answers: Answers, request: Request) -> Answer:
 
 @route("/allocations")
 def allocations(answers: Answers, request: Request) -> Answer:
-    return page(request, answers.allocations(request), answers.index("allocs"), ("CreateIndex", "ID"))
+    may_read = answers.readable(request, "read-job")
+    return page(
+        request,
+        answers.allocations(lambda alloc: may_read(alloc["Namespace"]), whole=bool(request.query.get("filter"))),
+        answers.index("allocs"),
+        ("CreateIndex", "ID"),
+        table="allocs",
+        stub=alloc_stub(request),
+        uuid_words="alloc lookup failed: ",
+    )
 
 
 @route("/allocation/{id}")
 def allocation(answers: Answers, request: Request) -> Answer:
-    found = answers.find("allocs", request.path["id"], missing="alloc not found")
-    check(request.identity.acl.allow_namespace(found["Namespace"], "read-job"))
+    refuse_no_uuid(request.path["id"], "alloc lookup failed: ")
+    found = answers.find("allocs", request.path["id"], missing="alloc not found", row="allocs")
+    if not request.identity.acl.allow_namespace(found["Namespace"], "read-job"):
+        raise ApiError(500, f'Unknown allocation "{found["ID"]}"')
     return Answer(found, found["ModifyIndex"])
 
 
 @route("/allocation/{id}/services")
 def allocation_services(answers: Answers, request: Request) -> Answer:
-    found = answers.find("allocs", request.path["id"], missing="alloc not found")
-    check(request.identity.acl.allow_namespace(found["Namespace"], "read-job"))
-    services_ = [s for s in answers.objects("services") if s["AllocID"] == found["ID"]]
-    return page(request, services_, answers.index("service_registrations"))
+    refuse_no_uuid(request.path["id"], "alloc lookup failed: ")
+    check(request.identity.acl.allow_namespace(request.namespace, "read-job"))
+    found = answers.lookup("allocs", request.path["id"])
+    if found is None or found["Namespace"] != request.namespace:
+        raise ApiError(404, "allocation not found", 0)
+    services_ = (s for s in answers.objects("services") if s["AllocID"] == found["ID"])
+    return listed(request, services_, answers.index("service_registrations"))
 
 
 @route("/evaluations")
@@ -200,24 +281,38 @@ def evaluations(answers: Answers, request: Request) -> Answer:
     evals = answers.in_namespaces(request, "read-job", "evals")
     for parameter, name in (("job", "JobID"), ("status", "Status")):
         if request.query.get(parameter):
+            if request.query.get("filter"):
+                raise ApiError(400, "Filter expression cannot be used with other filter parameters")
             evals = [e for e in evals if e.get(name) == request.query[parameter]]
-    return page(request, evals, answers.index("evals"), ("CreateIndex", "ID"))
+    key = ("CreateIndex", "ID")
+    return page(request, evals, answers.index("evals"), key, table="evals", uuid_words=EVAL_WORDS)
 
 
 @route("/evaluations/count")
 def evaluations_count(answers: Answers, request: Request) -> Answer:
-    return Answer({"Count": len(evaluations(answers, request).body)}, answers.index("evals"))
+    index = answers.index("evals")
+    return Answer({"Count": len(evaluations(answers, request).body)} | envelope(index), index)
 
 
 @route("/evaluation/{id}/allocations")
 def evaluation_allocations(answers: Answers, request: Request) -> Answer:
-    stubs = answers.allocations(request, lambda alloc: alloc.get("EvalID") == request.path["id"])
-    return page(request, stubs, answers.index("allocs"))
+    return _allocations_by(answers, request, "EvalID")
+
+
+def _allocations_by(answers: Answers, request: Request, field: str) -> Answer:
+    """Whatever namespace they are in."""
+    refuse_no_uuid(request.path["id"], "")
+    acl = request.identity.acl
+    check(acl.allow_namespace(request.namespace, "read-job"))
+    found = answers.allocations(lambda alloc: alloc.get(field) == request.path["id"])
+    check(all(acl.allow_namespace(alloc["Namespace"], "read-job") for alloc in found))
+    return listed(request, found, answers.index("allocs"), stub=alloc_stub(request))
 
 
 @route("/evaluation/{id}")
 def evaluation(answers: Answers, request: Request) -> Answer:
-    found = answers.find("evals", request.path["id"], missing="eval not found")
+    refuse_no_uuid(request.path["id"], f"failed to lookup eval: {EVAL_WORDS}")
+    found = answers.find("evals", request.path["id"], missing="eval not found", row="evals")
     check(request.identity.acl.allow_namespace(found["Namespace"], "read-job"))
     if request.flag("related"):
         related = _related(answers, found)
@@ -249,19 +344,22 @@ def _related(answers: Answers, start: Object) -> list[Object]:
 @route("/deployments")
 def deployments(answers: Answers, request: Request) -> Answer:
     found = answers.in_namespaces(request, "read-job", "deployments")
-    return page(request, found, answers.index("deployment"), ("CreateIndex", "ID"))
+    key = ("CreateIndex", "ID")
+    return page(request, found, answers.index("deployment"), key, table="deployments", uuid_words="")
 
 
 @route("/deployment/allocations/{id}")
 def deployment_allocations(answers: Answers, request: Request) -> Answer:
-    stubs = answers.allocations(request, lambda alloc: alloc.get("DeploymentID") == request.path["id"])
-    return page(request, stubs, answers.index("allocs"))
+    return _allocations_by(answers, request, "DeploymentID")
 
 
 @route("/deployment/{id}")
 def deployment(answers: Answers, request: Request) -> Answer:
-    found = answers.find("deployments", request.path["id"], missing="deployment not found")
-    check(request.identity.acl.allow_namespace(found["Namespace"], "read-job"))
+    refuse_no_uuid(request.path["id"], "deployment lookup failed: ")
+    missing = "deployment not found"
+    found = answers.find("deployments", request.path["id"], missing=missing, row="deployment")
+    if not request.identity.acl.allow_namespace(found["Namespace"], "read-job"):
+        raise ApiError(404, missing, answers.index("deployment"))
     return Answer(found, found["ModifyIndex"])
 
 
@@ -285,7 +383,24 @@ def services(answers: Answers, request: Request) -> Answer:
 def service(answers: Answers, request: Request) -> Answer:
     found = answers.in_namespaces(request, "read-job", "services")
     found = [s for s in found if s["ServiceName"] == request.path["name"]]
-    return page(request, found, answers.index("service_registrations"))
+    key = ("Namespace", "ID")
+    index = answers.index("service_registrations")
+    answer = page(request, found, index, key, table="services", reversible=False, by_prefix=False)
+    wanted = request.query.get("choose")
+    return replace(answer, body=_chosen(wanted, answer.body)) if wanted else answer
+
+
+def _chosen(wanted: str, services_: list[Object]) -> list[Object]:
+    """So many services for a key, always the same: rendezvous hashing."""
+    number, bar, key = wanted.partition("|")
+    if not (bar and number.isdecimal() and "|" not in key):
+        raise ApiError(400, "failed to choose services: Parameter for choose must be in form '<number>|<key>'")
+
+    def weight(of: Object) -> bytes:
+        texts = (of["AllocID"], of["ID"], of["Namespace"], of["Address"], of["ServiceName"], *(of["Tags"] or ()), key)
+        return hashlib.sha256(int(of["Port"]).to_bytes(8, "big") + "".join(texts).encode()).digest()
+
+    return sorted(services_, key=weight)[: int(number)]
 
 
 @route("/scaling/policies")
@@ -301,11 +416,11 @@ def scaling_policies(answers: Answers, request: Request) -> Answer:
         found = [policy for policy in found if policy["Target"].get("Job") == request.query["job"]]
     if request.query.get("type"):
         found = [policy for policy in found if policy["Type"].startswith(request.query["type"])]
-    return page(request, found, answers.index("scaling_policy"))
+    return listed(request, found, answers.index("scaling_policy"))
 
 
 @route("/scaling/policy/{id}")
 def scaling_policy(answers: Answers, request: Request) -> Answer:
-    found = answers.find("scaling_policies", request.path["id"], missing="policy not found")
+    found = answers.find("scaling_policies", request.path["id"], missing="policy not found", row="scaling_policy")
     check(request.identity.acl.allow_namespace(found["Target"].get("Namespace", "default"), "read-scaling-policy"))
     return Answer(found, found["ModifyIndex"])

@@ -2,7 +2,8 @@
 
 Source: Nomad's api/jobs.go, api/tasks.go and api/services.go (Canonicalize), nomad/structs for the rest, and
 nomad/job_endpoint_hooks.go. A job as a server gives it is whole already and comes out as it went in. Of a job that is
-not, the deep blocks of Consul, Vault and volumes get no defaults; and no job is validated as a real server does it.
+not, the deep blocks of Consul, Vault and volumes get no defaults; of what a real server refuses, it is the plain
+mistakes alone that problems() finds.
 """
 
 from __future__ import annotations
@@ -236,3 +237,77 @@ def keep_policy_ids(job: Mapping[str, Any], old: Iterable[Mapping[str, Any]]) ->
     known = {policy_key(policy): policy["ID"] for policy in old}
     for policy in scaling_policies(job):
         policy["ID"] = known.get(policy_key(policy)) or str(uuid.uuid4())
+
+
+# -- what is wrong with one
+
+
+def problems(job: Mapping[str, Any]) -> Iterator[str]:
+    """What a server says of a canonical job that can't be run, as far as it is plain.
+
+    Source: nomad/structs (Job.Validate, TaskGroup.Validate, Task.Validate).
+    """
+    if not job["ID"]:
+        yield "Missing job ID"
+    elif " " in job["ID"]:
+        yield "Job ID contains a space"
+    elif "\0" in job["ID"]:
+        yield "Job ID contains a null character"
+    if not job["Name"]:
+        yield "Missing job name"
+    elif "\0" in job["Name"]:
+        yield "Job Name contains a null character"
+    if job["Type"] not in ("service", "batch", "system", "sysbatch"):
+        yield f'Invalid job type: "{job["Type"]}"'
+    if "" in job["Datacenters"]:
+        yield "Job datacenter must be non-empty string"
+    groups = job.get("TaskGroups") or ()
+    if not groups:
+        yield "Missing job task groups"
+    yield from _unnamed("Job task group", "group", groups)
+    for group in groups:
+        if job["Type"] == "system" and group["Count"] > 1:
+            words = f"Job task group {group['Name']} has count {group['Count']}."
+            yield f"{words} Count cannot exceed 1 with system scheduler"
+    for group in groups:
+        wrong = list(_group_problems(group))
+        if wrong:
+            yield f"Task group {group['Name']} validation failed: {errors(wrong)}"
+    for field, what in (("Periodic", "Periodic"), ("ParameterizedJob", "Parameterized job")):
+        if job.get(field) and job["Type"] not in ("batch", "sysbatch"):
+            yield f'{what} can only be used with "batch" or "sysbatch" scheduler'
+    if not 1 <= job["Priority"] <= 100:
+        yield "job priority must be between [1, 100]"
+
+
+def _group_problems(group: Mapping[str, Any]) -> Iterator[str]:
+    if not group["Name"]:
+        yield "Missing task group name"
+    if group["Count"] < 0:
+        yield "Task group count can't be negative"
+    tasks = group.get("Tasks") or ()
+    if not tasks:
+        yield "Missing tasks for task group"
+    yield from _unnamed("Task", "task", tasks)
+    for task in tasks:
+        wrong = [*([] if task["Name"] else ["Missing task name"]), *([] if task["Driver"] else ["Missing task driver"])]
+        if wrong:
+            yield f"Task {task['Name']} validation failed: {errors(wrong)}"
+
+
+def _unnamed(what: str, short: str, items: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    names: dict[str, int] = {}
+    for number, item in enumerate(items, 1):
+        name = item["Name"]
+        if not name:
+            yield f"{what} {number} missing name"
+        elif name in names:
+            yield f"{what} {number} redefines '{name}' from {short} {names[name]}"
+        else:
+            names[name] = number
+
+
+def errors(found: Sequence[str]) -> str:
+    """Several errors, as Go's multierror writes them."""
+    count = "1 error" if len(found) == 1 else f"{len(found)} errors"
+    return f"{count} occurred:\n" + "".join(f"\t* {error}\n" for error in found) + "\n"

@@ -7,15 +7,20 @@ import base64
 from snapkit.cluster.answers.core import (
     Answer,
     Answers,
+    ApiError,
     Object,
     Request,
+    Stub,
     check,
+    filtered,
+    listed,
     page,
     pick,
+    refuse_no_uuid,
     route,
     terminal,
 )
-from snapkit.cluster.answers.jobs import jobs
+from snapkit.cluster.answers.jobs import JOB_STUB, job_stub
 
 NODE_STUB = (
     "HTTPAddr", "ID", "Attributes", "Datacenter", "Name", "NodePool", "NodeClass", "DrainStrategy", "Drain",
@@ -27,23 +32,40 @@ NODE_STUB = (
 # -- nodes
 
 
+NODE_WORDS = "node lookup failed: "
+
+
 @route("/nodes")
 def nodes(answers: Answers, request: Request) -> Answer:
+    try:
+        stub = _node_stub(request)
+    except ApiError as error:
+        raise ApiError(400, f"Failed to parse node list fields: {error.text}") from error
     check(request.identity.acl.allow_node("read"))
-    return page(request, [_node_stub(n, request) for n in answers.objects("nodes", NODE_STUB)], answers.index("nodes"))
+    return _page_of_nodes(answers, request, list(answers.objects("nodes", filtered(request, NODE_STUB))), stub)
 
 
-def _node_stub(node_: Object, request: Request) -> Object:
-    attributes = node_.get("Attributes") or {}
-    stub = {name: node_.get(name) for name in NODE_STUB if name not in ("HTTPAddr", "DrainStrategy")}
-    stub["Address"] = (node_.get("HTTPAddr") or "").rpartition(":")[0].strip("[]")
-    stub["Version"] = attributes.get("nomad.version", "")
-    stub["Drain"] = node_.get("DrainStrategy") is not None
-    keep = {name: value for name, value in attributes.items() if name.startswith("os.")}
-    stub["Attributes"] = keep if request.flag("os") else None
-    if not request.flag("resources"):
-        stub["NodeResources"] = stub["ReservedResources"] = None
-    _show_topology(stub)
+def _page_of_nodes(answers: Answers, request: Request, found: list[Object], stub: Stub) -> Answer:
+    index = answers.index("nodes")
+    return page(request, found, index, table="nodes", stub=stub, reversible=False, uuid_words=NODE_WORDS)
+
+
+def _node_stub(request: Request) -> Stub:
+    """What a list shows of a node."""
+    resources, os = request.flag("resources"), request.flag("os")
+
+    def stub(node_: Object) -> Object:
+        attributes = node_.get("Attributes") or {}
+        shown = {name: node_.get(name) for name in NODE_STUB if name not in ("HTTPAddr", "DrainStrategy")}
+        shown["Address"] = (node_.get("HTTPAddr") or "").rpartition(":")[0].strip("[]")
+        shown["Version"] = attributes.get("nomad.version", "")
+        shown["Drain"] = node_.get("DrainStrategy") is not None
+        shown["Attributes"] = {"os.name": attributes.get("os.name", "")} if os else None
+        if not resources:
+            shown["NodeResources"] = shown["ReservedResources"] = None
+        _show_topology(shown)
+        return shown
+
     return stub
 
 
@@ -51,29 +73,44 @@ def _node_stub(node_: Object, request: Request) -> Object:
 def node_pools(answers: Answers, request: Request) -> Answer:
     acl = request.identity.acl
     found = [pool for pool in answers.objects("node_pools") if acl.allow_node_pool(pool["Name"], "read")]
-    return page(request, found, answers.index("node_pools"), ("Name",))
+    return page(request, found, answers.index("node_pools"), ("Name",), table="node_pools")
 
 
 @route("/node/pool/{name}/nodes")
 def node_pool_nodes(answers: Answers, request: Request) -> Answer:
     acl, name = request.identity.acl, request.path["name"]
     check(acl.allow_node("read") and acl.allow_node_pool(name, "read"))
-    found = [_node_stub(n, request) for n in answers.objects("nodes", NODE_STUB) if name in ("all", n.get("NodePool"))]
-    return page(request, found, answers.index("nodes"))
+    _refuse_prefix(request)
+    if answers.lookup("node_pools", name) is None:
+        return Answer([], 0)
+    every = answers.objects("nodes", filtered(request, NODE_STUB))
+    return _page_of_nodes(
+        answers, request, [n for n in every if name in ("all", n.get("NodePool"))], _node_stub(request)
+    )
+
+
+def _refuse_prefix(request: Request) -> None:
+    if request.query.get("prefix"):
+        raise ApiError(400, "prefix argument not allowed")
 
 
 @route("/node/pool/{name}/jobs")
 def node_pool_jobs(answers: Answers, request: Request) -> Answer:
-    check(request.identity.acl.allow_node_pool(request.path["name"], "read"))
-    listed = jobs(answers, request)
-    found = [stub for stub in listed.body if stub["NodePool"] == request.path["name"]]
-    return Answer(found, listed.index)
+    name = request.path["name"]
+    check(request.identity.acl.allow_node_pool(name, "read"))
+    _refuse_prefix(request)
+    if answers.lookup("node_pools", name) is None:
+        return Answer([], 0)
+    of_jobs = filtered(request, (*JOB_STUB, "Dispatched"))
+    found = [job for job in answers.in_namespaces(request, "list-jobs", "jobs", of_jobs) if job["NodePool"] == name]
+    key, index = ("Namespace", "ID"), answers.index("jobs", "job_summary")
+    return page(request, found, index, key, table="jobs", stub=job_stub(answers, request), reversible=False)
 
 
-@route("/node/pool/{name}")
+@route("/node/pool/{name:path}")
 def node_pool(answers: Answers, request: Request) -> Answer:
     check(request.identity.acl.allow_node_pool(request.path["name"], "read"))
-    found = answers.find("node_pools", request.path["name"], missing="node pool not found")
+    found = answers.find("node_pools", request.path["name"], missing="node pool not found", row="node_pools")
     return Answer(found, found["ModifyIndex"])
 
 
@@ -81,19 +118,18 @@ def node_pool(answers: Answers, request: Request) -> Answer:
 def node_allocations(answers: Answers, request: Request) -> Answer:
     acl = request.identity.acl
     check(acl.allow_node("read"))
-    found = [
-        alloc
-        for alloc in answers.objects("allocs")
-        if alloc["NodeID"] == request.path["id"] and acl.allow_namespace(alloc["Namespace"], "read-job")
-    ]
+    there = [alloc for alloc in answers.objects("allocs") if alloc["NodeID"] == request.path["id"]]
+    index = max((int(alloc["ModifyIndex"]) for alloc in there), default=answers.index("allocs") or 1)
+    found = [alloc for alloc in there if acl.allow_namespace(alloc["Namespace"], "read-job")]
     found.sort(key=lambda alloc: (terminal(alloc), alloc["ID"]))
-    return Answer(found, answers.index("allocs"))
+    return Answer(found, index)
 
 
 @route("/node/{id}")
 def node(answers: Answers, request: Request) -> Answer:
     check(request.identity.acl.allow_node("read"))
-    found = answers.find("nodes", request.path["id"], missing="node not found")
+    refuse_no_uuid(request.path["id"], NODE_WORDS)
+    found = answers.find("nodes", request.path["id"], missing="node not found", row="nodes")
     found["SecretID"] = ""  # Nomad never shows it
     found["Drain"] = found.get("DrainStrategy") is not None
     _show_topology(found)
@@ -127,36 +163,74 @@ PLUGIN_STUB = (
 
 @route("/volumes")
 def volumes(answers: Answers, request: Request) -> Answer:
-    if request.query.get("type") == "host":
-        found = answers.in_namespaces(request, "host-volume-read", "host_volumes", HOST_VOLUME_STUB)
-        for parameter, name in (("node_id", "NodeID"), ("node_pool", "NodePool")):
-            if request.query.get(parameter):
-                found = [v for v in found if v[name] == request.query[parameter]]
-        return page(request, found, answers.index("host_volumes"))
-    listed = answers.in_namespaces(request, "csi-list-volume", "csi_volumes")
-    found = [
-        pick(v, CSI_VOLUME_STUB)
-        | {"CurrentReaders": len(v.get("ReadAllocs") or ()), "CurrentWriters": len(v.get("WriteAllocs") or ())}
-        for v in listed
-    ]
+    kind = request.query.get("type")
+    if kind is None:
+        return Answer([])
+    if kind == "host":
+        return _host_volumes(answers, request)
+    if kind != "csi":
+        raise ApiError(404, "resource not found")
+    found = answers.in_namespaces(request, "csi-list-volume", "csi_volumes")
     if request.query.get("plugin_id"):
         found = [v for v in found if v["PluginID"] == request.query["plugin_id"]]
-    return page(request, found, answers.index("csi_volumes"))
+    key, index = ("Namespace", "ID"), answers.index("csi_volumes")
+    return page(request, found, index, key, table="csi_volumes", stub=_csi_volume_stub, reversible=False)
+
+
+def _csi_volume_stub(volume: Object) -> Object:
+    readers, writers = len(volume.get("ReadAllocs") or ()), len(volume.get("WriteAllocs") or ())
+    return pick(volume, CSI_VOLUME_STUB) | {"CurrentReaders": readers, "CurrentWriters": writers}
+
+
+def _host_volumes(answers: Answers, request: Request) -> Answer:
+    """In all namespaces, Nomad asks for a right in the namespace `*`, and a prefix may be one of the name."""
+    wanted, prefix = request.namespace, request.query.get("prefix", "")
+    found = []
+    if request.identity.acl.allow_namespace(wanted, "host-volume-read"):
+        found = [
+            volume
+            for volume in answers.objects("host_volumes", filtered(request, HOST_VOLUME_STUB))
+            if wanted in ("*", volume["Namespace"]) and prefix in ("", *_beginnings(volume, len(prefix)))
+        ]
+    for parameter, name in (("node_id", "NodeID"), ("node_pool", "NodePool")):
+        if request.query.get(parameter):
+            found = [v for v in found if v[name] == request.query[parameter]]
+    key, index = ("Namespace", "ID"), answers.index("host_volumes")
+    return page(
+        request,
+        found,
+        index,
+        key,
+        table="host_volumes",
+        by_prefix=False,
+        stub=lambda v: {n: v[n] for n in HOST_VOLUME_STUB},
+    )
+
+
+def _beginnings(volume: Object, length: int) -> tuple[str, str]:
+    return volume["ID"][:length], volume["Name"][:length]
+
+
+@route("/volumes/claims")
+def volume_claims(answers: Answers, request: Request) -> Answer:
+    """Of task groups, on host volumes: none that the records here have."""
+    return Answer([], answers.index("task_group_host_volume_claim") or 1)
 
 
 @route("/volume/host/{id}")
 def host_volume(answers: Answers, request: Request) -> Answer:
     check(request.identity.acl.allow_namespace(request.namespace, "host-volume-read"))
-    missing = f"host volume not found: {request.path['id']}"
-    found = answers.find("host_volumes", request.namespace, request.path["id"], missing=missing)
-    found["Allocations"] = answers.allocations(request, lambda alloc: False) if not found["Allocations"] else []
+    key = (request.namespace, request.path["id"])
+    found = answers.find("host_volumes", *key, missing="volume not found", row="host_volumes")
+    found["Allocations"] = []
     return Answer(found, found["ModifyIndex"])
 
 
 @route("/volume/csi/{id}")
 def csi_volume(answers: Answers, request: Request) -> Answer:
     check(request.identity.acl.allow_namespace(request.namespace, "csi-read-volume"))
-    found = answers.find("csi_volumes", request.namespace, request.path["id"], missing="volume not found")
+    key = (request.namespace, request.path["id"])
+    found = answers.find("csi_volumes", *key, missing="volume not found", row="")
     if found.get("Secrets"):
         found["Secrets"] = dict.fromkeys(found["Secrets"], "[REDACTED]")  # as Nomad does
     return Answer(found, found["ModifyIndex"])
@@ -164,13 +238,18 @@ def csi_volume(answers: Answers, request: Request) -> Answer:
 
 @route("/plugins")
 def plugins(answers: Answers, request: Request) -> Answer:
+    kind = request.query.get("type")
+    if kind is None:
+        return Answer([])
+    if kind != "csi":
+        return Answer(None)
     check(request.identity.acl.allow_plugin("list"))
-    found = [pick(plugin_, PLUGIN_STUB) for plugin_ in answers.objects("csi_plugins", PLUGIN_STUB)]
-    return page(request, found, answers.index("csi_plugins"))
+    found = answers.objects("csi_plugins", PLUGIN_STUB)
+    return listed(request, found, answers.index("csi_plugins"), stub=lambda plugin_: pick(plugin_, PLUGIN_STUB))
 
 
 @route("/plugin/csi/{id}")
 def plugin(answers: Answers, request: Request) -> Answer:
     check(request.identity.acl.allow_plugin("read"))
-    found = answers.find("csi_plugins", request.path["id"], missing="plugin not found")
+    found = answers.find("csi_plugins", request.path["id"], missing="plugin not found", row="")
     return Answer(found, found["ModifyIndex"])

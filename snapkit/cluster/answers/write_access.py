@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from snapkit.cluster.answers.core import Answer, Answers, ApiError, Object, Request, check, route
+from snapkit.cluster.answers.jobspec import errors
 from snapkit.cluster.answers.write_jobs import rfc3339
 from snapkit.errors import RecordError
 from snapkit.format.values import go_duration
@@ -199,7 +200,6 @@ def _named(request: Request, what: str, name: str | None) -> Object:
 # -- namespaces and node pools
 
 
-@route("/namespaces", "PUT", "POST")
 @route("/namespace", "PUT", "POST")
 @route("/namespace/{name}", "PUT", "POST")
 def put_namespace(answers: Answers, request: Request) -> Answer:
@@ -281,7 +281,7 @@ def put_role(answers: Answers, request: Request) -> Answer:
     check(request.identity.acl.management)
     links = list({link["Name"]: {"Name": link["Name"]} for link in sent.get("Policies") or ()}.values())
     wrong = [
-        *([] if _NAME.fullmatch(str(sent.get("Name"))) else [f"invalid name '{sent.get('Name')}'"]),
+        *([] if _NAME.fullmatch(str(sent.get("Name") or "")) else [f"invalid name '{sent.get('Name') or ''}'"]),
         *([] if links else ["at least one policy should be specified"]),
     ]
     if wrong:
@@ -304,8 +304,7 @@ def put_role(answers: Answers, request: Request) -> Answer:
 
 
 def _errors(what: str, wrong: list[str]) -> str:
-    count = "1 error" if len(wrong) == 1 else f"{len(wrong)} errors"
-    return f"{what} 0 invalid: {count} occurred:\n" + "".join(f"\t* {error}\n" for error in wrong) + "\n"
+    return f"{what} 0 invalid: {errors(wrong)}"
 
 
 @route("/acl/auth-method", "PUT", "POST")
@@ -397,7 +396,8 @@ def put_binding_rule(answers: Answers, request: Request) -> Answer:
     wrong = [
         *([] if sent.get("AuthMethod") else ["auth method is missing"]),
         *(["bind name is missing"] if kind in ("role", "policy") and not name else []),
-        *([f'unsupported bind type: "{kind}"'] if kind not in ("role", "policy", "management") else []),
+        *(["bind type is missing"] if not kind else []),
+        *([f'unsupported bind type: "{kind}"'] if kind not in ("", "role", "policy", "management") else []),
     ]
     if wrong:
         raise ApiError(400, _errors("binding rule", wrong))

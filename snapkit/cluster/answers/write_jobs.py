@@ -13,16 +13,13 @@ from typing import Any
 
 from snapkit.cluster.answers import jobspec
 from snapkit.cluster.answers.core import Answer, Answers, ApiError, Object, Request, check, route
+from snapkit.cluster.answers.refused import refuse_below_job
 from snapkit.cluster.jobdiff import diff_jobs
 from snapkit.errors import RecordError
 
 TRACKED_VERSIONS = 6  # Nomad's job_tracked_versions
-_UNTAKEN = (
-    "evaluate", "revert", "stable", "dispatch", "scale", "action", "periodic/force", "versions", "allocations",
-    "evaluations", "deployments", "deployment", "summary", "submission", "services", "actions",
-)  # fmt: skip
 _UNPLANNED = "1 warning:\n\n* a served snapshot schedules nothing: what would be placed is not known"
-_WRITE: Object = {"LastContact": 0, "KnownLeader": False, "NextToken": ""}
+NOTHING_SAID: Object = {"LastContact": 0, "KnownLeader": False, "NextToken": ""}
 
 
 # -- what is asked for
@@ -31,7 +28,9 @@ _WRITE: Object = {"LastContact": 0, "KnownLeader": False, "NextToken": ""}
 @route("/job/{id:path}/plan", "PUT", "POST")
 def plan(answers: Answers, request: Request) -> Answer:
     """What registering a job would change. What the scheduler would do of it is not said: there is none."""
-    job, namespace = _job_sent(answers, request, request.path["id"])
+    if not (request.body.get("Job") or {"ID": "x"}).get("ID"):
+        raise ApiError(400, "Job must have a valid ID")
+    job, namespace = _job_sent(answers, request, request.path["id"], "Job ID does not match")
     acl = request.identity.acl
     check(acl.allow_namespace(namespace, "submit-job") or acl.allow_namespace(namespace, "plan-job"))
     old = answers.lookup("jobs", namespace, job["ID"])
@@ -55,6 +54,16 @@ def plan(answers: Answers, request: Request) -> Answer:
     return Answer(body, index, write=True)
 
 
+@route("/validate/job", "PUT", "POST")
+def validate(answers: Answers, request: Request) -> Answer:
+    """What is plainly wrong with a job; the configuration of its drivers is not looked at."""
+    job, namespace = _job_sent(answers, request, None)
+    check(request.identity.acl.allow_namespace(namespace, "read-job"))
+    wrong = _problems(answers, job)
+    body = {"DriverConfigValidated": True, "ValidationErrors": wrong or None, "Error": "", "Warnings": ""}
+    return Answer(body | {"Error": jobspec.errors(wrong)} if wrong else body)
+
+
 @route("/jobs", "PUT", "POST")
 def register_any(answers: Answers, request: Request) -> Answer:
     return _register(answers, request, None)
@@ -62,8 +71,7 @@ def register_any(answers: Answers, request: Request) -> Answer:
 
 @route("/job/{id:path}", "PUT", "POST")
 def register(answers: Answers, request: Request) -> Answer:
-    if request.path["id"].endswith(tuple(f"/{name}" for name in _UNTAKEN)):
-        raise ApiError(405, "Invalid method")
+    refuse_below_job("PUT", request.path["id"])
     return _register(answers, request, request.path["id"])
 
 
@@ -71,6 +79,12 @@ def _register(answers: Answers, request: Request, job_id: str | None) -> Answer:
     job, namespace = _job_sent(answers, request, job_id)
     acl = request.identity.acl
     check(acl.allow_namespace(namespace, "submit-job") or acl.allow_namespace(namespace, "register-job"))
+    return registered(answers, request, job)
+
+
+def registered(answers: Answers, request: Request, job: Object) -> Answer:
+    """Register a canonical job."""
+    namespace = job["Namespace"]
     _check_volumes(request, job)
     old = answers.lookup("jobs", namespace, job["ID"])
     if request.body.get("EnforceIndex"):
@@ -79,13 +93,13 @@ def _register(answers: Answers, request: Request, job_id: str | None) -> Answer:
     jobspec.keep_policy_ids(job, jobspec.scaling_policies(old or {}))
     job["NomadTokenID"] = request.identity.accessor_id or ""
     index = answers.next_index
-    eval_ = None if _runs_by_itself(job) else _evaluation(answers, job, "job-register", request.body)
+    eval_ = None if runs_by_itself(job) else new_evaluation(answers, job, "job-register", request.body)
     changed = old is None or not jobspec.same_spec(old, job)
     if changed:
         submission = request.body.get("Submission")
         _put_job(answers, old, job, submission if isinstance(submission, dict) else None, evaluated=bool(eval_))
     if eval_:
-        _put_eval(answers, eval_ | ({"JobModifyIndex": index} if changed else {}))
+        put_evaluation(answers, eval_ | ({"JobModifyIndex": index} if changed else {}))
     at = index if changed or eval_ else int((old or {})["ModifyIndex"])
     body = {
         "EvalID": eval_["ID"] if eval_ else "",
@@ -94,20 +108,21 @@ def _register(answers: Answers, request: Request, job_id: str | None) -> Answer:
         "Warnings": "",
         "Index": at,
     }
-    return Answer(body | _WRITE, at, write=True)
+    return Answer(body | NOTHING_SAID, at, write=True)
 
 
 @route("/job/{id:path}", "DELETE")
 def deregister(answers: Answers, request: Request) -> Answer:
+    refuse_below_job("DELETE", request.path["id"])
     namespace, job_id, purge = request.namespace, request.path["id"], request.flag("purge")
     rights = ("submit-job", "purge-job", *(() if purge else ("deregister-job",)))
     check(any(request.identity.acl.allow_namespace(namespace, right) for right in rights))
     old = answers.lookup("jobs", namespace, job_id)
     if old is None:
         nothing = {"EvalID": "", "EvalCreateIndex": 0, "JobModifyIndex": 0, "Index": 0}
-        return Answer(nothing | {"VolumeEvalID": "", "VolumeEvalIndex": 0} | _WRITE, 0, write=True)
+        return Answer(nothing | {"VolumeEvalID": "", "VolumeEvalIndex": 0} | NOTHING_SAID, 0, write=True)
     # Whatever the job is, its end is evaluated as a service's.
-    eval_ = None if _runs_by_itself(old) else _evaluation(answers, old, "job-deregister", {}) | {"Type": "service"}
+    eval_ = None if runs_by_itself(old) else new_evaluation(answers, old, "job-deregister", {}) | {"Type": "service"}
     if purge:
         _delete_job(answers, old)
     else:
@@ -116,20 +131,22 @@ def deregister(answers: Answers, request: Request) -> Answer:
             policy["Enabled"] = False
         _put_job(answers, old, stopped, None, evaluated=bool(eval_))
     if eval_:
-        _put_eval(answers, eval_ | {"JobModifyIndex": answers.next_index})
+        put_evaluation(answers, eval_ | {"JobModifyIndex": answers.next_index})
     index = answers.next_index
     body = {"EvalID": eval_["ID"] if eval_ else "", "EvalCreateIndex": index, "JobModifyIndex": index, "Index": index}
-    return answers.written(body | {"VolumeEvalID": "", "VolumeEvalIndex": 0} | _WRITE)
+    return answers.written(body | {"VolumeEvalID": "", "VolumeEvalIndex": 0} | NOTHING_SAID)
 
 
-def _job_sent(answers: Answers, request: Request, job_id: str | None) -> tuple[Object, str]:
+def _job_sent(
+    answers: Answers, request: Request, job_id: str | None, other: str = "Job ID does not match name"
+) -> tuple[Object, str]:
     sent = request.body.get("Job")
     if not isinstance(sent, dict):
         raise ApiError(400, "Job must be specified")
     if not isinstance(sent.get("ID"), str):
         raise ApiError(400, "Job ID hasn't been provided")
     if job_id is not None and sent["ID"] != job_id:
-        raise ApiError(400, "Job ID does not match name")
+        raise ApiError(400, other)
     namespace = request.query.get("namespace") or request.body.get("Namespace") or sent.get("Namespace") or "default"
     try:
         return jobspec.canonical(sent, str(namespace), answers.server.region), str(namespace)
@@ -164,12 +181,10 @@ def _enforce_index(old: Object | None, wanted: int) -> None:
 
 
 def _refuse_impossible(answers: Answers, old: Object | None, job: Object) -> None:
-    """What a server says no to by its state; of what it validates in a job itself, nothing is."""
-    name, namespace, pool = job["ID"], job["Namespace"], job["NodePool"]
-    if answers.lookup("namespaces", namespace) is None and namespace != "default":  # before 1.0 there are no records
-        raise ApiError(500, f'1 error occurred:\n\t* job "{name}" is in nonexistent namespace "{namespace}"\n\n')
-    if answers.lookup("node_pools", pool) is None and pool not in ("default", "all"):
-        raise ApiError(500, f'1 error occurred:\n\t* job "{name}" is in nonexistent node pool "{pool}"\n\n')
+    """What a server says no to, by its state and, if it is plain, by the job itself."""
+    wrong = _problems(answers, job)
+    if wrong:
+        raise ApiError(500, jobspec.errors(wrong))
     if old is None:
         return
     if old["Type"] != job["Type"]:
@@ -181,7 +196,17 @@ def _refuse_impossible(answers: Answers, old: Object | None, job: Object) -> Non
             raise ApiError(500, f"cannot update {one} job to being {other}")
 
 
-def _runs_by_itself(job: Mapping[str, Any]) -> bool:
+def _problems(answers: Answers, job: Object) -> list[str]:
+    name, namespace, pool = job["ID"], job["Namespace"], job["NodePool"]
+    wrong = []
+    if answers.lookup("namespaces", namespace) is None and namespace != "default":  # before 1.0 there are no records
+        wrong.append(f'job "{name}" is in nonexistent namespace "{namespace}"')
+    if answers.lookup("node_pools", pool) is None and pool not in ("default", "all"):
+        wrong.append(f'job "{name}" is in nonexistent node pool "{pool}"')
+    return [*wrong, *jobspec.problems(job)]
+
+
+def runs_by_itself(job: Mapping[str, Any]) -> bool:
     """Is it periodic or parameterized, so that there is no evaluation of it?"""
     return bool(job.get("Periodic")) or (bool(job.get("ParameterizedJob")) and not job.get("Dispatched"))
 
@@ -233,7 +258,7 @@ def _surplus(answers: Answers, job: Object) -> list[int]:
 
 
 def _status(answers: Answers, job: Object, evaluated: bool) -> str:
-    if job["Type"] == "system" or _runs_by_itself(job):
+    if job["Type"] == "system" or runs_by_itself(job):
         return "dead" if job["Stop"] else "running"
     key = (job["Namespace"], job["ID"])
 
@@ -311,7 +336,7 @@ def rfc3339(nanoseconds: int) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
 
 
-def _evaluation(answers: Answers, job: Mapping[str, Any], why: str, body: Mapping[str, Any]) -> Object:
+def new_evaluation(answers: Answers, job: Mapping[str, Any], why: str, body: Mapping[str, Any]) -> Object:
     return {
         "ID": str(uuid.uuid4()),
         "Namespace": job["Namespace"],
@@ -325,7 +350,7 @@ def _evaluation(answers: Answers, job: Mapping[str, Any], why: str, body: Mappin
     }
 
 
-def _put_eval(answers: Answers, eval_: Object) -> None:
+def put_evaluation(answers: Answers, eval_: Object) -> None:
     index = answers.next_index
     answers.edits.put("evals", eval_ | {"CreateIndex": index, "ModifyIndex": index})
     answers.edits.stamp(index, "evals")

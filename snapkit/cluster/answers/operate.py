@@ -1,0 +1,305 @@
+"""What an operator does to what is there: deletes it, evaluates, reverts and tags it, sets the scheduler.
+
+As with all writes here, the records are changed as a server changes them and nothing is scheduled.
+Source: Nomad's nomad/*_endpoint.go for rights and refusals, nomad/state/state_store*.go for what becomes of the state.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from snapkit.cluster.answers.core import (
+    Answer,
+    Answers,
+    ApiError,
+    Object,
+    Request,
+    check,
+    refuse_no_uuid,
+    route,
+    terminal,
+)
+from snapkit.cluster.answers.jobspec import errors
+from snapkit.cluster.answers.write_jobs import (
+    NOTHING_SAID,
+    new_evaluation,
+    put_evaluation,
+    registered,
+    runs_by_itself,
+)
+
+# -- gone
+
+
+def _delete(answers: Answers, table: str, row: str, key: tuple[str, ...], missing: ApiError) -> Answer:
+    if answers.lookup(table, *key) is None:
+        raise missing
+    answers.edits.delete(table, *key)
+    answers.edits.stamp(answers.next_index, row)
+    return answers.written()
+
+
+@route("/acl/policy/{name}", "DELETE")
+def delete_policy(answers: Answers, request: Request) -> Answer:
+    check(request.identity.acl.management)
+    missing = ApiError(500, "acl policy not found")
+    return _delete(answers, "acl_policies", "acl_policy", (request.path["name"],), missing)
+
+
+@route("/acl/token/{id}", "DELETE")
+def delete_token(answers: Answers, request: Request) -> Answer:
+    check(request.identity.acl.management)
+    accessor = request.path["id"]
+    try:
+        refuse_no_uuid(accessor, "acl token lookup failed: ")
+    except ApiError as error:
+        raise ApiError(400, f"token lookup failed: {error.text}") from error
+    missing = ApiError(400, f"Cannot delete nonexistent tokens: {accessor}")
+    return _delete(answers, "acl_tokens", "acl_token", (accessor,), missing)
+
+
+@route("/acl/role/{id}", "DELETE")
+def delete_role(answers: Answers, request: Request) -> Answer:
+    check(request.identity.acl.management)
+    missing = ApiError(500, "ACL role not found")
+    return _delete(answers, "acl_roles", "acl_roles", (request.path["id"],), missing)
+
+
+@route("/acl/auth-method/{name}", "DELETE")
+def delete_auth_method(answers: Answers, request: Request) -> Answer:
+    check(request.identity.acl.management)
+    missing = ApiError(500, "ACL auth method not found")
+    return _delete(answers, "acl_auth_methods", "acl_auth_methods", (request.path["name"],), missing)
+
+
+@route("/acl/binding-rule/{id}", "DELETE")
+def delete_binding_rule(answers: Answers, request: Request) -> Answer:
+    check(request.identity.acl.management)
+    missing = ApiError(500, "ACL binding rule not found")
+    return _delete(answers, "acl_binding_rules", "acl_binding_rules", (request.path["id"],), missing)
+
+
+@route("/namespace/{name}", "DELETE")
+def delete_namespace(answers: Answers, request: Request) -> Answer:
+    check(request.identity.acl.management)
+    name = request.path["name"]
+    if name == "default":
+        raise ApiError(500, "can not delete default namespace")
+    used = [
+        *(["non-terminal jobs"] if _any(answers, "jobs", name, Status="dead") else []),
+        *(["non-terminal allocations"] if _any(answers, "allocs", name) else []),
+        *(["volumes"] if _any(answers, "csi_volumes", name) else []),
+        *(["host volumes"] if _any(answers, "host_volumes", name) else []),
+        *(["variables"] if _any(answers, "variables", name) else []),
+    ]
+    if used:
+        region = answers.server.region
+        raise ApiError(500, errors([f'namespace "{name}" has {use} in regions: [{region}]' for use in used]))
+    return _delete(answers, "namespaces", "namespaces", (name,), ApiError(500, f"namespace {name} not found"))
+
+
+def _any(answers: Answers, table: str, namespace: str, **but: Any) -> bool:
+    for item in answers.objects(table):
+        if item["Namespace"] != namespace or any(item[name] == value for name, value in but.items()):
+            continue
+        if table != "allocs" or not terminal(item):
+            return True
+    return False
+
+
+@route("/node/pool/{name}", "DELETE")
+def delete_node_pool(answers: Answers, request: Request) -> Answer:
+    name = request.path["name"]
+    check(request.identity.acl.allow_node_pool(name, "delete"))
+    region = answers.server.region
+    wrong = []
+    if any(job["NodePool"] == name and job["Status"] != "dead" for job in answers.objects("jobs")):
+        wrong.append(f'node pool "{name}" has non-terminal jobs in regions: [{region}]')
+    if any(node["NodePool"] == name for node in answers.objects("nodes")):
+        wrong.append(f'node pool "{name}" has nodes in regions: [{region}]')
+    if wrong:
+        raise ApiError(500, errors(wrong))
+    if name in ("all", "default"):
+        raise ApiError(500, f"deleting node pool {name} is not allowed")
+    return _delete(answers, "node_pools", "node_pools", (name,), ApiError(500, f"node pool {name} not found"))
+
+
+@route("/service/{name}/{id}", "DELETE")
+def delete_service(answers: Answers, request: Request) -> Answer:
+    check(request.identity.acl.allow_namespace(request.namespace, "submit-job"))
+    key = (request.namespace, request.path["id"])
+    missing = ApiError(500, "service registration not found")
+    return _delete(answers, "services", "service_registrations", key, missing)
+
+
+# -- jobs
+
+
+@route("/job/{id:path}/evaluate", "PUT", "POST", bodiless=True)
+def evaluate(answers: Answers, request: Request) -> Answer:
+    """Make an evaluation, which stays pending: there is no scheduler."""
+    acl = request.identity.acl
+    check(acl.allow_namespace(request.namespace, "read-job"))
+    job = _job(answers, request, "job not found")
+    if runs_by_itself(job):
+        kind = "periodic" if job.get("Periodic") else "parameterized"
+        raise ApiError(500, f"can't evaluate {kind} job")
+    eval_ = new_evaluation(answers, job, "job-register", {}) | {"JobModifyIndex": job["ModifyIndex"]}
+    put_evaluation(answers, eval_)
+    index = answers.next_index
+    body = {"EvalID": eval_["ID"], "EvalCreateIndex": index, "JobModifyIndex": job["ModifyIndex"], "Warnings": ""}
+    return answers.written(body | {"Index": index} | NOTHING_SAID)
+
+
+def _job(answers: Answers, request: Request, missing: str) -> Object:
+    found = answers.lookup("jobs", request.namespace, request.path["id"])
+    if found is None:
+        raise ApiError(500, missing)
+    return found
+
+
+@route("/job/{id:path}/revert", "PUT", "POST")
+def revert(answers: Answers, request: Request) -> Answer:
+    """Register an old version anew."""
+    job_id = request.path["id"]
+    _same_job(request)
+    acl, namespace = request.identity.acl, request.namespace
+    check(any(acl.allow_namespace(namespace, right) for right in ("submit-job", "revert-job")))
+    job = _job(answers, request, f'job "{job_id}" not found')
+    version = int(request.body.get("JobVersion") or 0)
+    if version == job["Version"]:
+        raise ApiError(500, "can't revert to current version")
+    enforced = request.body.get("EnforcePriorVersion")
+    old = _version(answers, request, version)
+    if enforced is not None and int(enforced) != job["Version"]:
+        raise ApiError(500, f"Current job has version {job['Version']}; enforcing version {int(enforced)}")
+    return registered(answers, request, old | {"VersionTag": None, "Stable": False})
+
+
+def _same_job(request: Request) -> None:
+    job_id = str(request.body.get("JobID") or "")
+    if not job_id:
+        raise ApiError(400, "JobID must be specified")
+    if job_id != request.path["id"]:
+        raise ApiError(400, "Job ID does not match")
+
+
+def _version(answers: Answers, request: Request, version: int) -> Object:
+    job_id, namespace = request.path["id"], request.namespace
+    found = answers.lookup("job_versions", namespace, job_id, version)
+    if found is None:
+        raise ApiError(500, f'job "{job_id}" in namespace "{namespace}" at version {version} not found')
+    return found
+
+
+@route("/job/{id:path}/stable", "PUT", "POST")
+def stable(answers: Answers, request: Request) -> Answer:
+    _same_job(request)
+    acl = request.identity.acl
+    check(any(acl.allow_namespace(request.namespace, right) for right in ("submit-job", "stable-job")))
+    found = _version(answers, request, int(request.body.get("JobVersion") or 0))
+    _put_version(answers, found | {"Stable": bool(request.body.get("Stable")), "ModifyIndex": answers.next_index})
+    return answers.written({"Index": answers.next_index})
+
+
+@route("/job/{id}/versions/{name}/tag", "PUT", "POST", "DELETE", bodiless=True)
+def tag(answers: Answers, request: Request) -> Answer:
+    """Give a version a name, or take one away: a request without a body is the latter."""
+    acl, name = request.identity.acl, request.path["name"]
+    check(any(acl.allow_namespace(request.namespace, right) for right in ("submit-job", "tag-job-version")))
+    job_id = request.path["id"]
+    versions = [v for v in answers.objects("job_versions") if (v["Namespace"], v["ID"]) == (request.namespace, job_id)]
+    tagged = next((v for v in versions if (v.get("VersionTag") or {}).get("Name") == name), None)
+    if not request.body:
+        if tagged is None:
+            raise ApiError(500, f'tag "{name}" not found on job "{job_id}"')
+        _put_version(answers, tagged | {"VersionTag": None, "ModifyIndex": answers.next_index})
+        return answers.written(_TAGGED | {"Index": answers.next_index})
+    version = request.body.get("Version")
+    number = max((int(v["Version"]) for v in versions), default=0) if version is None else int(version)
+    if tagged is not None and int(tagged["Version"]) != number:
+        raise ApiError(500, f'tag "{name}" already exists on a different version of job "{job_id}"')
+    found = next((v for v in versions if int(v["Version"]) == number), None)
+    if found is None:
+        raise ApiError(500, f'job "{job_id}" version {number} not found')
+    description = str(request.body.get("Description") or "")
+    new = {"Name": name, "Description": description, "TaggedTime": answers.now}
+    _put_version(answers, found | {"VersionTag": new, "ModifyIndex": answers.next_index})
+    return answers.written(_TAGGED | new | {"Index": answers.next_index})
+
+
+_TAGGED: Object = {"Name": "", "Description": "", "TaggedTime": 0}
+
+
+def _put_version(answers: Answers, version: Object) -> None:
+    """Of the newest version there is a copy, which is the job."""
+    job = answers.lookup("jobs", version["Namespace"], version["ID"])
+    if job is not None and job["Version"] == version["Version"]:
+        answers.edits.put("jobs", version)
+    answers.edits.put("job_versions", version)
+    answers.edits.stamp(answers.next_index, "job_version")
+
+
+# -- the server
+
+
+@route("/operator/scheduler/configuration", "PUT", "POST")
+def set_scheduler(answers: Answers, request: Request) -> Answer:
+    check(request.identity.acl.allow_operator("write"))
+    sent = request.body
+    algorithm = str(sent.get("SchedulerAlgorithm") or "")
+    if algorithm not in ("", "binpack", "spread"):
+        raise ApiError(400, f"invalid scheduler algorithm: {algorithm}")
+    old = answers.lookup("scheduler_config") or {}
+    index = answers.next_index
+    if "cas" in request.query:
+        if not request.query["cas"].isdecimal():
+            words = f'strconv.ParseUint: parsing "{request.query["cas"]}": invalid syntax'
+            raise ApiError(400, f"Error parsing cas value: {words}")
+        if int(request.query["cas"]) != int(old.get("ModifyIndex") or 0):
+            return answers.written({"Updated": False, "Index": index})
+    flags = ("MemoryOversubscriptionEnabled", "RejectJobRegistration", "PauseEvalBroker")
+    preemption = sent.get("PreemptionConfig") or {}
+    kinds = ("SystemSchedulerEnabled", "SysBatchSchedulerEnabled", "BatchSchedulerEnabled", "ServiceSchedulerEnabled")
+    config = {
+        "SchedulerAlgorithm": algorithm,
+        **{name: bool(sent.get(name)) for name in flags},
+        "PreemptionConfig": {name: bool(preemption.get(name)) for name in kinds},
+        "CreateIndex": old.get("CreateIndex") or index,
+        "ModifyIndex": index,
+    }
+    answers.edits.put("scheduler_config", config)
+    answers.edits.stamp(index, "scheduler_config")
+    return answers.written({"Updated": True, "Index": index})
+
+
+@route("/system/gc", "PUT", "POST", bodiless=True)
+def collect_garbage(answers: Answers, request: Request) -> Answer:
+    """What a scheduler would do by and by: nothing is collected here."""
+    check(request.identity.acl.management)
+    return Answer(None)
+
+
+@route("/system/reconcile/summaries", "PUT", "POST", bodiless=True)
+def reconcile_summaries(answers: Answers, request: Request) -> Answer:
+    check(request.identity.acl.management)
+    return Answer(None)
+
+
+@route("/node/{id}/eligibility", "PUT", "POST")
+def set_eligibility(answers: Answers, request: Request) -> Answer:
+    check(request.identity.acl.allow_node("write"))
+    refuse_no_uuid(request.path["id"], "node lookup failed: ")
+    wanted = str(request.body.get("Eligibility") or "")
+    if wanted not in ("eligible", "ineligible"):
+        raise ApiError(500, f'invalid scheduling eligibility "{wanted}"')
+    node = answers.lookup("nodes", request.path["id"])
+    if node is None:
+        raise ApiError(500, "node not found")
+    if node.get("DrainStrategy") is not None and wanted == "eligible":
+        raise ApiError(500, "can not set node's scheduling eligibility to eligible while it is draining")
+    index = answers.next_index
+    if node["SchedulingEligibility"] != wanted:
+        answers.edits.put("nodes", node | {"SchedulingEligibility": wanted, "ModifyIndex": index})
+        answers.edits.stamp(index, "nodes")
+    return answers.written({"EvalIDs": None, "EvalCreateIndex": 0, "NodeModifyIndex": index} | NOTHING_SAID)
