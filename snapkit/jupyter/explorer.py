@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from snapkit.errors import RecordError, SnapshotError
-from snapkit.format.schema import ANY, Type, fields, table_type
+from snapkit.format.schema import ANY, Type, fields, in_words, table_type
 from snapkit.jupyter.browser import Browser, ipywidgets, prose, stack
 from snapkit.jupyter.grid import Column, Grid, shown, size, word
 from snapkit.jupyter.grid import columns as columns_of
@@ -417,7 +417,7 @@ class SnapshotBrowser(Browser):
         parts = [
             f"<b>{escaped(meta.source)}</b>",
             f"taken {taken}",
-            f"Nomad {escaped(meta.version_range or 'unknown')}",
+            f"Nomad {escaped(in_words(meta.version_range) or 'unknown')}",
             f'<span title="{meta.size:,} bytes">{size(meta.size)}</span> of state',
         ]
         if self._snapshot.salvage is not None:

@@ -19,7 +19,7 @@ from snapkit.errors import SnapshotError, SourceError, TargetExistsError
 from snapkit.files import atomic
 from snapkit.format import age
 from snapkit.format.archive import BLOCK, DEFAULT_LIMITS, Limits, Progress
-from snapkit.format.schema import record_type, type_name
+from snapkit.format.schema import in_words, record_type, type_name
 from snapkit.page import AMBER, BLUE, GREEN, RED, brief, escaped, label, moment, plain, table
 from snapkit.state.findings.report import Report
 from snapkit.state.verify import verify
@@ -129,7 +129,7 @@ def _contents(found: Subject) -> Iterator[str]:
     with suppress(SnapshotError):  # of a record that can't be decoded, “Verify all” tells
         sample = found.sample.meta
         facts.append(["Cluster", escaped(sample.cluster_id or "unknown")])
-        facts.append([label("Written by"), escaped(f"Nomad {sample.version_range or 'unknown'}")])
+        facts.append([label("Written by"), escaped(f"Nomad {in_words(sample.version_range) or 'unknown'}")])
     tallies = sorted(found.state.tallies.items(), key=lambda item: -item[1].bytes)
     total = sum(tally.bytes for _, tally in tallies)
     records = sum(tally.count for _, tally in tallies)
