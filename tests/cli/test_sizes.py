@@ -33,7 +33,7 @@ def test_by_table_it_is_what_nomad_counts() -> None:
     assert found[0]["Table"] == "allocs"
     head, _, first, *_, last = [line.split() for line in fine("sizes", FRIDAY).splitlines() if line.strip()]
     assert head == ["Table", "Count", "Bytes", "Share"]
-    assert first[:3] == ["allocs", str(found[0]["Count"]), str(found[0]["Bytes"])]
+    assert first[:3] == ["allocs", str(found[0]["Count"]), f"{found[0]['Bytes']:,}"]
     assert last == [str(len(found)), "rows"]
 
 
