@@ -28,7 +28,7 @@ def sql(dataset: Dataset, query: str, archives: Sequence[Archive]) -> pd.DataFra
     A view has a row for each record of each snapshot: Snapshot (the archive's source), ClusterID, Created, Index,
     Nomad's fields, key fields first (nested ones are JSON text: `Job->>'$.Name'`), Other, record_id (equal for
     equal records) and record_bytes. The view `snapshots` has Snapshot, ClusterID, Created and Index alone. Nothing
-    but these views can be read, and nothing written. DuckDB has times to the microsecond.
+    but these views can be read, and nothing written. DuckDB has durations to the microsecond.
 
     Records are read by DuckDB itself, piece by piece and the columns that are asked for.
 
@@ -116,10 +116,8 @@ def _column(table: str, name: str, stored: set[str] | None) -> str:
         return f's."{name}"'
     if stored is not None and name not in stored:  # extracted by a snapkit that did not know it yet
         return f'NULL AS "{name}"'
-    kind = _types(table)[name]
-    if pa.types.is_timestamp(kind):
-        return f'CAST(m."{name}" AS TIMESTAMPTZ) AS "{name}"'
-    return f'to_microseconds(m."{name}" // 1000) AS "{name}"' if pa.types.is_duration(kind) else f'm."{name}"'
+    is_duration = pa.types.is_duration(_types(table)[name])
+    return f'to_microseconds(m."{name}" // 1000) AS "{name}"' if is_duration else f'm."{name}"'
 
 
 def _types(table: str) -> dict[str, pa.DataType]:

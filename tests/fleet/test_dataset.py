@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import timedelta
@@ -12,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 import snapkit
 from snapkit.errors import NotInSnapshotError, SnapshotError
 from snapkit.fleet import dataset as module
+from snapkit.fleet import views
 from snapkit.fleet.catalog import Catalog
 from snapkit.fleet.check import check
 from snapkit.fleet.dataset import DEFAULT, folder_name, record_schema
@@ -374,6 +377,50 @@ def test_sql_over_all_archives(week: Catalog) -> None:
     total = week.sql("SELECT sum(record_bytes) AS b, max(ModifyTime) AS m FROM allocs")
     assert str(total.dtypes["b"]) == "Int64"
     assert str(total.dtypes["m"]) == "datetime64[ns, UTC]"
+
+
+@pytest.mark.parametrize("table", ["jobs", "evals", "allocs", "periodic_launches", "acl_tokens", "csi_volumes"])
+def test_sql_has_what_the_table_has(everything: Catalog, table: str) -> None:
+    """Of every dtype, times to the nanosecond."""
+    by = ["Snapshot", "record_id"]
+    found = everything.sql(f"SELECT * FROM {table}").sort_values(by, ignore_index=True)
+    wanted = everything.table(table).sort_values(by, ignore_index=True)
+    pd.testing.assert_frame_equal(found, wanted, check_column_type=False)
+
+
+def test_durations_and_fields_that_are_newer_than_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    token = {"AccessorID": "a", "ExpirationTTL": 90_000_000_000}
+    written(tmp_path / "in", "0.snap", forge.archive(forge.LITTLE + forge.record(12, token)))
+    catalog = Catalog(str(tmp_path / "in"), store=tmp_path / "my [store]'s", level="counts")
+    query = "SELECT ExpirationTTL, Newer FROM acl_tokens"
+    with pytest.raises(SnapshotError, match="Newer"):
+        catalog.sql(query)
+    of_now = module.record_schema
+
+    def newer(kind: RecordType) -> Any:
+        return of_now(kind).append(pa.field("Newer", pa.int64()))
+
+    for where in (module, views):
+        monkeypatch.setattr(where, "record_schema", newer)
+    (row,) = catalog.sql(query).to_dict("records")
+    assert row["ExpirationTTL"] == pd.Timedelta(seconds=90)
+    assert pd.isna(row["Newer"])
+    assert catalog.table("acl_tokens")["Newer"].isna().all()
+
+
+def test_sql_reads_no_other_file_of_the_store(week: Catalog) -> None:
+    week.extract(["jobs"])
+    assert week.store is not None
+    for name in ("key", "catalog.parquet", "dataset/snapshots.json"):
+        for function in ("read_text", "read_blob", "read_parquet"):
+            with pytest.raises(SnapshotError, match="can't be answered"):
+                week.sql(f"SELECT * FROM {function}('{week.store / name}') -- jobs")
+    link = "(SELECT sql FROM duckdb_views() WHERE view_name = 'jobs')"
+    (text,) = week.sql(f"SELECT {link} AS sql FROM jobs LIMIT 1")["sql"]
+    held = str(text).partition("read_parquet")[2].split("'")[1].partition("/records/")[0]
+    assert Path(held).parent == Path(tempfile.gettempdir())
+    with pytest.raises(SnapshotError, match="can't be answered"):
+        week.sql(f"SELECT * FROM read_text('{held}/records/../key') -- jobs")
 
 
 @pytest.mark.parametrize(
