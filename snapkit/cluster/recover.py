@@ -27,6 +27,7 @@ from snapkit.cluster.connection import (
     ClusterTimeoutError,
     InterruptedStreamError,
     PermissionDeniedError,
+    ServerError,
 )
 from snapkit.errors import NotInSnapshotError, RecordError, SnapshotError
 from snapkit.files import atomic, refuse_existing
@@ -312,7 +313,8 @@ def recover(
         if dry_run:
             for step in steps:
                 if step.piece.table == "jobs" and step.action in ("create", "update"):
-                    _plan_job(client, step)
+                    made = {(one.piece.table, *one.piece.target) for one in steps if one.action == "create"}
+                    _plan_job(client, step, [need for need in step.piece.needs if need in made])
             return recovery
         _refuse(recovery, steps)
         for number, step in enumerate(steps):
@@ -747,11 +749,18 @@ def _block_what_lacks(client: Client, steps: Sequence[Step]) -> None:
 # -- writing
 
 
-def _plan_job(client: Client, step: Step) -> None:
-    """What the server says it would make of it."""
+def _plan_job(client: Client, step: Step, waits_for: Sequence[tuple[str, ...]]) -> None:
+    """What the server says it would make of it; nothing while there is not yet what comes back with it."""
     piece = step.piece
     path = f"/v1/job/{quote(piece.target[1], safe='')}/plan"
-    plan = client.put(path, {"Job": piece.body, "Diff": True}, namespace=piece.target[0]).value
+    try:
+        plan = client.put(path, {"Job": piece.body, "Diff": True}, namespace=piece.target[0]).value
+    except ServerError as error:
+        if not waits_for or isinstance(error, PermissionDeniedError):
+            raise
+        names = " and ".join(" ".join(need) for need in waits_for)
+        step.note = _joined(step.note, f"the server plans it when there is {names}")
+        return
     told = [f"the server's plan: {(plan.get('Diff') or {}).get('Type') or 'not said'}"]
     failed = plan.get("FailedTGAllocs") or {}
     if failed:

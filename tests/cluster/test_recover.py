@@ -24,7 +24,12 @@ import requests
 import snapkit
 from snapkit import Client, SnapshotError
 from snapkit.cluster import recover as module
-from snapkit.cluster.connection import ClusterTimeoutError, InterruptedStreamError, PermissionDeniedError
+from snapkit.cluster.connection import (
+    ClusterTimeoutError,
+    InterruptedStreamError,
+    PermissionDeniedError,
+    ServerError,
+)
 from snapkit.cluster.recover import TABLES, RecoverError, pieces, recover, write_files
 from snapkit.cluster.server import ServedCluster
 from snapkit.errors import TargetExistsError
@@ -385,6 +390,28 @@ def test_what_an_object_needs_must_be_live_or_come_along(tmp_path: Path) -> None
             recover(client, FRIDAY, [("jobs", "shop", "web")])
         both = [("jobs", "shop", "web"), ("namespaces", "shop")]
         assert recover(client, FRIDAY, both).steps["Table"].tolist() == ["namespaces", "jobs"]
+
+
+def test_a_dry_run_goes_on_where_a_job_waits_for_what_comes_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A real server answers 500 to the plan of a job whose namespace is not there yet (seen on 2.0.5)."""
+    real = Client.put
+
+    def put(client: Client, path: str, *args: Any, **query: Any) -> Any:
+        if path.endswith("/plan"):
+            raise ServerError("answered 500", client.address, "", status=500)
+        return real(client, path, *args, **query)
+
+    monkeypatch.setattr(Client, "put", put)
+    with snapkit.serve(without(["namespaces", "jobs"], tmp_path)) as cluster:
+        both = [("jobs", "shop", "web"), ("namespaces", "shop")]
+        shown = recover(client_of(cluster), FRIDAY, both, dry_run=True)
+        assert shown.steps["Action"].tolist() == ["create", "create"]
+        assert "the server plans it when there is namespaces shop" in shown.steps["Note"].iloc[1]
+        recover(client_of(cluster), FRIDAY, both[1:])
+        with pytest.raises(ServerError, match="answered 500"):
+            recover(client_of(cluster), FRIDAY, both[:1], dry_run=True)
 
 
 def test_under_another_name_and_in_another_namespace(friday: ServedCluster) -> None:
