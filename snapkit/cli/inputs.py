@@ -46,7 +46,8 @@ Keystore = Annotated[
 ]
 Tables = Annotated[list[str] | None, typer.Option("--table", help="Only this table; may be repeated.", metavar="TABLE")]
 Limit = Annotated[
-    int | None, typer.Option("--limit", help="Rows to show; 0 for all. Default: 50 on a terminal.", metavar="ROWS")
+    int | None,
+    typer.Option("--limit", help="Rows to show; 0 for all. Default: 50 on a terminal.", metavar="ROWS", min=0),
 ]
 Output = Annotated[Path | None, typer.Option("-o", "--output", help="Write to this file.", metavar="FILE")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")]

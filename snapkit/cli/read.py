@@ -128,6 +128,8 @@ def show(
 
     With --reveal, variables are unlocked: their Items in the clear.
     """
+    if table is not None and ("/" in table or table.endswith(".snap")):
+        raise SnapshotError("is a file where a table is due", table, "show one FILE; `snapkit fleet` is for many")
     unlocks = table == "variables" and reveal
     if keys and table is not None:
         raise SnapshotError("takes no TABLE", "--keys", "leave it out")

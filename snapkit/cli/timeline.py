@@ -120,6 +120,10 @@ def _found(
     ids, known = set(found["Job"].dropna()), {*named, *found["Node"].dropna()}
     notes = [f"node {n} is in none of the snapshots" for n in wanted if not any(k.startswith(n) for k in known)]
     notes += [f"job {job} is in none of the snapshots" for job in jobs if not has_magic(job) and job not in ids]
+    there = sorted(set(found["Kind"]))
+    among = {*there, *(kind.split(".")[0] for kind in there)}
+    for kind in (kind for kind in kinds if not has_magic(kind) and kind not in among):
+        notes.append(f"no event is of kind {kind}; there are {', '.join(there)}")
     for note in [clock.note, *notes]:
         if note:
             print(f"snapkit: note: {one_line(note)}", file=sys.stderr)

@@ -399,9 +399,12 @@ class Snapshot:
     def _find(self, table: str, key: tuple[Any, ...]) -> int:
         kind = self._type(table)
         if len(key) != len(kind.key):
-            fields_ = ", ".join(kind.key) or "no key"
+            fields_, tail = ", ".join(kind.key) or "no key", tuple(str(part) for part in key)
+            meant = [" ".join(k) for k in self._keys_of(kind) if tail and k[-len(tail) :] == tail][:3]
             raise NotInSnapshotError(
-                f"{len(key)} key fields given, takes {len(kind.key)} ({fields_})", f"table {table}"
+                f"{len(key)} key fields given, takes {len(kind.key)} ({fields_})",
+                f"table {table}",
+                f"did you mean {', '.join(meant)}?" if meant else "",
             )
         keys = self._keys_of(kind)
         record = keys.get(tuple(str(part) for part in key))
