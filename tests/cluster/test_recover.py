@@ -30,7 +30,8 @@ from snapkit.cluster.connection import (
     PermissionDeniedError,
     ServerError,
 )
-from snapkit.cluster.recover import TABLES, RecoverError, pieces, recover, write_files
+from snapkit.cluster.pieces import TABLES, pieces
+from snapkit.cluster.recover import RecoverError, recover, write_files
 from snapkit.cluster.server import ServedCluster
 from snapkit.errors import TargetExistsError
 from snapkit.format import archive as container
