@@ -215,7 +215,8 @@ class _Known:
 
     def ids(self, hashes: pa.Array) -> pa.Array:
         """The id of each; null for those that are not there."""
-        return self._ids.take(pc.index_in(hashes, value_set=self._hashes)).combine_chunks()
+        there = pc.is_in(self._hashes, value_set=hashes)  # these are few, beside those of all archives
+        return self._ids.filter(there).take(pc.index_in(hashes, value_set=self._hashes.filter(there))).combine_chunks()
 
     def add(self, hashes: pa.Array, ids: pa.Array) -> None:
         self._hashes = pa.chunked_array([*self._hashes.chunks, hashes])
