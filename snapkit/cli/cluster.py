@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -72,7 +72,7 @@ def serve(
         int | None, typer.Option("--fault-cut", help="Cut an archive after so many bytes.", metavar="BYTES")
     ] = None,
     digest: Annotated[
-        Literal["wrong", "missing"] | None, typer.Option("--fault-digest", help="The Digest of an archive.")
+        str | None, typer.Option("--fault-digest", help="The Digest of an archive is that.", metavar="wrong|missing")
     ] = None,
     corrupt: Annotated[bool, typer.Option("--fault-corrupt", help="Flip a bit of the archive.")] = False,
     forbidden: Annotated[bool, typer.Option("--fault-forbidden", help="Answer 403 to all.")] = False,
