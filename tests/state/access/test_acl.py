@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import snapkit
-from snapkit.state.access.acl import Acl, Authority, RulesError, TokenExpiredError, TokenNotFoundError, parse_rules
+from snapkit.state.access.acl import (
+    Acl,
+    Authority,
+    RulesError,
+    TokenExpiredError,
+    TokenNotFoundError,
+    matches,
+    parse_rules,
+)
 from tests import forge
 
 from ...conftest import ORACLES, path_of
@@ -194,6 +205,18 @@ def test_the_closest_glob_counts_and_a_name_before_any() -> None:
     assert some.allow_namespace("prod-web-1", "list-jobs")
     assert some.allow_namespace("*", "submit-job"), "in any of them"
     assert not some.allow_namespace("*", "alloc-node-exec")
+
+
+@given(st.text("ab*", max_size=8), st.text("ab\n\0", max_size=10))
+def test_a_glob_matches_as_a_regular_expression_would(rule: str, name: str) -> None:
+    expression = re.compile(".*".join(map(re.escape, rule.split("*"))), re.DOTALL)
+    assert matches(rule, name) is (expression.fullmatch(name) is not None)
+
+
+def test_a_glob_of_many_wildcards_comes_to_an_end() -> None:
+    """The rules of a policy are as hostile as the archive: a regular expression takes years for this."""
+    assert not matches("*a" * 40 + "b", "a" * 500 + "c")
+    assert matches("*a" * 40, "a" * 500)
 
 
 def test_a_glob_has_one_wildcard_and_no_other_magic() -> None:
