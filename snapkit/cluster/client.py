@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
 import json
 import os
 import re
 import shutil
-import stat
 import sys
 import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,12 +41,28 @@ from snapkit.cluster.connection import (
     parse_address,
     tls_context,
 )
-from snapkit.errors import ArchiveError, SnapshotError, SourceError, TargetExistsError
+from snapkit.cluster.transfer import (
+    NOTHING_DONE,
+    Fetched,
+    Named,
+    Reader,
+    Upload,
+    Written,
+    checked_archive,
+    counted,
+    digest_of,
+    how_to_archive,
+    looks_like,
+    refuse_existing_object,
+    reopened,
+    spooled,
+    writing,
+)
+from snapkit.errors import ArchiveError, SnapshotError, SourceError
 from snapkit.files import publish, refuse_existing, temporary_name
 from snapkit.format import age, archive
 from snapkit.format.age import Identity, Recipient
 from snapkit.format.archive import Archive, Progress, Source
-from snapkit.format.records import Framer
 from snapkit.pipes import Consumer
 from snapkit.progress import long_work
 
@@ -87,7 +101,6 @@ STATE_TIMEOUT = 1800.0  # servers need minutes to gather or take in a state of g
 
 # How a server begins its words when it gave an archive up before it touched its state.
 _REFUSED = re.compile(r"failed to restore from snapshot: (failed to (decompress snapshot|read snapshot file)\b|gzip: )")
-_NOTHING_DONE = "nothing was changed"
 _FIND_OUT = (
     "its state may have been swapped, its ACL tokens with it: before you try again, ask it for its jobs and "
     "`snapkit save --stale` what it has now, with your token and with one of the archive's"
@@ -270,7 +283,7 @@ class Client:
         folder = local.is_dir()
         if not folder:
             refuse_existing(local, overwrite)
-        with _writing(str(local)), temporary_name(local / "new" if folder else local) as temporary:
+        with writing(str(local)), temporary_name(local / "new" if folder else local) as temporary:
             with temporary.open("w+b") as file:
                 saved = self._saved(file, stale, progress, given)
                 os.fsync(file.fileno())
@@ -295,18 +308,18 @@ class Client:
         import fsspec  # a tenth of a second that local files need not wait for
 
         shown = archive.describe(url)
-        with _writing(shown, Exception), tempfile.TemporaryFile(prefix="snapkit-") as file:
+        with writing(shown, Exception), tempfile.TemporaryFile(prefix="snapkit-") as file:
             # An instance of its own: the transaction below must not take in what others write meanwhile.
             system, path = fsspec.core.url_to_fs(url, skip_instance_cache=True)
             folder = url.endswith("/") or system.isdir(path)
             if not (folder or overwrite):
-                _refuse_existing_object(system, path, shown)
+                refuse_existing_object(system, path, shown)
             saved = self._saved(file, stale, progress, recipients)
             if folder:
                 name = self._name(saved)
                 path, shown = f"{path.rstrip('/')}/{name}", f"{shown.rstrip('/')}/{name}"
             if not overwrite:
-                _refuse_existing_object(system, path, shown)
+                refuse_existing_object(system, path, shown)
             file.seek(0)
             # Without a transaction an upload that fails in the middle would still be closed, and so be there in part.
             with system.transaction, system.open(path, "wb") as out:
@@ -334,7 +347,7 @@ class Client:
         with tempfile.TemporaryFile(prefix="snapkit-") as file:
             self._saved(file, stale, progress, [])
             file.seek(0)
-            return open_snapshot(_Named(file, self.address).stream, key=key, progress=progress)
+            return open_snapshot(Named(file, self.address).stream, key=key, progress=progress)
 
     def default_name(self, meta: Mapping[str, Any]) -> str:
         """The name for an archive of this cluster: which one, when (UTC), and at which Raft index."""
@@ -349,7 +362,7 @@ class Client:
     def _saved(self, file: IO[bytes], stale: bool, progress: Progress | None, recipients: list[Recipient]) -> Saved:
         """Have an archive written to `file`, encrypted if there are recipients, and checked as it passes."""
         query = self._query({"stale": stale}, namespace=False)
-        written = _Written(file)
+        written = Written(file)
         with ExitStack() as stack:
             timeout = self._timeouts(STATE_TIMEOUT)
             response = stack.enter_context(self._connection.exchange("GET", SNAPSHOT, query, timeout=timeout))
@@ -368,13 +381,13 @@ class Client:
     def _checked_to_the_end(self, stream: IO[bytes]) -> Archive | SnapshotError:
         """What was found, or what is wrong; in any case all is read, so that its digest is known."""
         try:
-            return _checked(_Named(stream, self.address))
+            return checked_archive(Named(stream, self.address))
         except SnapshotError as error:
             while stream.read(CHUNK):
                 pass
             return error
 
-    def _require_whole(self, fetched: _Fetched, found: Archive | SnapshotError) -> None:
+    def _require_whole(self, fetched: Fetched, found: Archive | SnapshotError) -> None:
         """Raise what is wrong with an archive that arrived."""
         matches = fetched.announced in (None, fetched.digest)
         if isinstance(found, SnapshotError):
@@ -390,10 +403,10 @@ class Client:
 
     def _received(
         self, response: requests.Response, takers: Iterable[Callable[[bytes], object]], progress: Progress | None
-    ) -> _Fetched:
+    ) -> Fetched:
         """Hand an answer's body on, less what was put around it on the way, hashing."""
         length = response.headers.get("Content-Length", "")
-        pieces = _counted(
+        pieces = counted(
             response.raw.stream(CHUNK, decode_content=False), int(length) if length.isdecimal() else None, progress
         )
         for coding in reversed(response.headers.get("Content-Encoding", "").lower().split(",")):
@@ -403,7 +416,7 @@ class Client:
             if len(head) < len(GZIP):
                 head = (head + piece)[:BEGINNING]
                 if not GZIP.startswith(head[: len(GZIP)]):
-                    what = f"answered with {_looks_like(head)} and no archive"
+                    what = f"answered with {looks_like(head)} and no archive"
                     raise NotAnArchiveError(
                         what, self.address, "ask a Nomad server itself: does a proxy stand between?"
                     )
@@ -413,7 +426,7 @@ class Client:
                 take(piece)
         if not size:
             raise InterruptedStreamError("the archive ended before its first byte", self.address, "save it again")
-        return _Fetched(size, digest.digest(), _announced(response.headers.get("Digest", "")))
+        return Fetched(size, digest.digest(), digest_of(response.headers.get("Digest", "")))
 
     def _decoded(self, pieces: Iterator[bytes], coding: str) -> Iterator[bytes]:
         """Take a Content-Encoding off. Unlike urllib3's decoder this notices when it ends too early."""
@@ -444,7 +457,7 @@ class Client:
         if inflate is not None and not inflate.eof:
             raise InterruptedStreamError(f"the {coding} layer around the archive ended early", self.address, again)
 
-    def _wrong_digest(self, fetched: _Fetched) -> DigestError:
+    def _wrong_digest(self, fetched: Fetched) -> DigestError:
         announced = base64.b64encode(fetched.announced or b"").decode()
         what = f"the archive arrived altered: its SHA-256 is {fetched.base64}, its Digest header says {announced}"
         return DigestError(what, self.address, "save it again; does a proxy stand between?")
@@ -480,18 +493,18 @@ class Client:
             RestoreUnclearError: It went wrong after the upload had begun: the state may have been swapped.
         """
         name = archive.describe(src)
-        with _spooled(src) as file:
-            with _again(file, name, identity) as stream:
-                checked = _Reader(stream, name)
-                found = _checked(checked)
+        with spooled(src) as file:
+            with reopened(file, name, identity) as stream:
+                checked = Reader(stream, name)
+                found = checked_archive(checked)
             if found.kind != "archive":
-                raise NotAnArchiveError(f"is a {found.kind}, no archive", name, _how_to_archive(name))
+                raise NotAnArchiveError(f"is a {found.kind}, no archive", name, how_to_archive(name))
             if not force:
                 self._verify(file, name, identity)
             if not self.leader():  # also: a cluster out of reach or TLS that fails should show before an upload begins
                 raise NoLeaderError("has no leader, which a restore needs", self.address, "wait for an election")
-            with _again(file, name, identity) as stream:
-                upload = _Upload(stream, name, checked.done, progress)
+            with reopened(file, name, identity) as stream:
+                upload = Upload(stream, name, checked.done, progress)
                 self._upload(upload)
             if upload.digest != checked.digest:
                 raise self._unclear(f"took other bytes than were checked: {name} changed meanwhile")
@@ -508,7 +521,7 @@ class Client:
             advice = f"{error.advice} (`snapkit verify` tells all, force sends it all the same)"
             raise SnapshotError(error.message, f"{name}: {error.place}", advice)
 
-    def _upload(self, upload: _Upload) -> None:
+    def _upload(self, upload: Upload) -> None:
         try:
             with self._connection.exchange(
                 "PUT",
@@ -523,7 +536,7 @@ class Client:
             if error.status < 500 or isinstance(error, NoLeaderError) or "No path to region" in error.body:
                 raise
             if _REFUSED.match(error.body):
-                error.advice = f"it refused what it got, and {_NOTHING_DONE}"
+                error.advice = f"it refused what it got, and {NOTHING_DONE}"
                 raise
             raise self._unclear(error.what, error.status, error.body) from error
         except (InterruptedStreamError, ClusterTimeoutError, TLSError) as error:
@@ -576,7 +589,7 @@ class Client:
             try:
                 value = json.loads(content)
             except (ValueError, RecursionError) as error:
-                what = f"answered {status} to {method} {path} with {_looks_like(content[:BEGINNING])} and no JSON"
+                what = f"answered {status} to {method} {path} with {looks_like(content[:BEGINNING])} and no JSON"
                 advice = "ask a Nomad agent itself: does a proxy stand between?"
                 raise ServerError(what, self.address, advice, status) from error
         index, leader = headers.get("X-Nomad-Index", ""), headers.get("X-Nomad-KnownLeader")
@@ -656,235 +669,3 @@ class Client:
 
     def _timeouts(self, silence: float) -> tuple[float, float]:
         return (CONNECT_TIMEOUT, silence) if self.timeout is None else (self.timeout, self.timeout)
-
-
-# -- bytes on their way
-
-
-@dataclass(frozen=True, slots=True)
-class _Fetched:
-    size: int
-    digest: bytes
-    announced: bytes | None  # by the server
-
-    @property
-    def base64(self) -> str:
-        return base64.b64encode(self.digest).decode()
-
-
-class _Written:
-    """A file as it is written: how long it is, and its hash."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self.size = 0
-        self._file = file
-        self._sha256 = hashlib.sha256()
-
-    def write(self, data: bytes) -> int:
-        self._file.write(data)
-        self._sha256.update(data)
-        self.size += len(data)
-        return len(data)
-
-    @property
-    def sha256(self) -> str:
-        return self._sha256.hexdigest()
-
-    @property
-    def stream(self) -> IO[bytes]:
-        """It, as what writes to binary streams wants to see it."""
-        return cast("IO[bytes]", self)
-
-
-class _Named:
-    """A stream, called by a name in messages."""
-
-    def __init__(self, stream: IO[bytes], name: str) -> None:
-        self.name = name
-        self._stream = stream
-
-    def read(self, most: int = -1) -> bytes:
-        return self._stream.read(most)
-
-    @property
-    def stream(self) -> IO[bytes]:
-        """It, as what takes binary streams wants to see it."""
-        return cast("IO[bytes]", self)
-
-
-class _Reader(_Named):
-    """A stream, hashed as it is read."""
-
-    def __init__(self, stream: IO[bytes], name: str) -> None:
-        super().__init__(stream, name)
-        self.done = 0
-        self._sha256 = hashlib.sha256()
-
-    def read(self, most: int = -1) -> bytes:
-        data = super().read(most)
-        self.done += len(data)
-        self._sha256.update(data)
-        return data
-
-    @property
-    def digest(self) -> bytes:
-        return self._sha256.digest()
-
-
-class _Upload(_Reader):
-    """So many bytes of a stream, no more and no less: the length is announced ahead."""
-
-    def __init__(self, stream: IO[bytes], name: str, size: int, progress: Progress | None) -> None:
-        super().__init__(stream, name)
-        self._size = size
-        self._progress = progress
-
-    def __len__(self) -> int:
-        return self._size
-
-    def __iter__(self) -> Iterator[bytes]:  # requests streams only what has it
-        return iter(lambda: self.read(CHUNK), b"")
-
-    def read(self, most: int = -1) -> bytes:
-        left = self._size - self.done
-        advice = f"the server got a part, which it does not take in: {_NOTHING_DONE}"
-        try:
-            data = super().read(left if most < 0 else min(most, left))
-        except OSError as error:  # of the file: urllib3 would take it for one of the connection
-            raise SourceError(f"can't be read ({error.strerror})", self.name, advice) from error
-        except SnapshotError as error:  # it was encrypted, and changed since it was checked
-            raise SourceError(error.what, self.name, advice) from error
-        if left and not data:
-            raise SourceError("became shorter while it was sent", self.name, advice)
-        if self._progress is not None and data:
-            self._progress(self.done, self._size)
-        return data
-
-
-def _checked(source: _Named) -> Archive:
-    """Read an archive to its end: container, framing of the records, and what a server refuses besides.
-
-    Raises:
-        SnapshotError: It is damaged, or would be refused.
-    """
-    framer = Framer(index=False)
-    found = archive.read(source.stream, framer)
-    try:
-        framer.close()
-        for oddity in found.oddities:
-            if oddity.refused:
-                raise ArchiveError(oddity.message, oddity.place, "a server refuses it: use another copy")
-        if found.kind == "archive" and found.meta.get("Version") != 1:
-            version = f"Version is {found.meta.get('Version')!r:.20}, and servers take 1 alone"
-            raise ArchiveError(version, archive.META, "use another copy")
-    except SnapshotError as error:
-        raise error.at(source.name) from error.__cause__
-    return found
-
-
-@contextmanager
-def _again(file: IO[bytes], name: str, identity: Identity | None) -> Iterator[IO[bytes]]:
-    """What is in a file, decrypted if need be, from its start."""
-    file.seek(0)
-    with ExitStack() as stack:
-        try:
-            stream = stack.enter_context(archive.plain(file, identity))
-        except SnapshotError as error:
-            raise error.at(name) from error.__cause__
-        yield stream
-
-
-@contextmanager
-def _spooled(source: Source) -> Iterator[IO[bytes]]:
-    """A source as a file that can be read twice: itself if it is one, else a copy in a file without a name."""
-    name = archive.describe(source)
-    with ExitStack() as stack:
-        try:
-            if isinstance(source, bytes | bytearray | memoryview):
-                file: IO[bytes] = io.BytesIO(source)
-            elif not isinstance(source, str | os.PathLike):
-                file = _copied(stack, source, name)
-            elif "://" in os.fspath(source):
-                import fsspec
-
-                file = _copied(stack, stack.enter_context(fsspec.open(os.fspath(source), "rb")), name)
-            elif Path(source).is_dir():
-                folder, _ = archive.find_raft_snapshot(Path(source))
-                raise NotAnArchiveError("is a server's own copy, no archive", "", _how_to_archive(str(folder)))
-            else:
-                file = stack.enter_context(Path(source).open("rb"))
-                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                    file = _copied(stack, file, name)
-        except SnapshotError as error:
-            raise error.at(name) from error.__cause__
-        except Exception as error:  # each file system raises its own
-            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            raise SourceError(
-                f"can't be read ({reason})", name, "check the path, its mode and your credentials"
-            ) from error
-        yield file
-
-
-def _copied(stack: ExitStack, stream: IO[bytes], name: str) -> IO[bytes]:
-    file: IO[bytes] = stack.enter_context(tempfile.TemporaryFile(prefix="snapkit-"))  # noqa: SIM115 - the stack's
-    while data := stream.read(CHUNK):
-        if not isinstance(data, bytes):
-            raise SourceError("gives no bytes", "", "open the stream in binary mode")
-        file.write(data)
-    return file
-
-
-def _how_to_archive(source: str) -> str:
-    return (
-        f"make an archive of it, as old as its index says: snap = snapkit.open({source!r}); "
-        "snapkit.format.archive.write('made.snap', snap.archive.meta, snap.chunks(), snap.meta.size)"
-    )
-
-
-@contextmanager
-def _writing(where: str, kinds: type[Exception] = OSError) -> Iterator[None]:
-    """What keeps a file from being written is a SourceError."""
-    try:
-        yield
-    except SnapshotError:
-        raise
-    except kinds as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise SourceError(f"can't be written ({reason})", where, "check the path, the space and your rights") from error
-
-
-def _refuse_existing_object(system: Any, path: str, shown: str) -> None:
-    if system.exists(path):
-        raise TargetExistsError(
-            "is there already", shown, "name another file, or replace it: --overwrite, in Python overwrite=True"
-        )
-
-
-def _announced(header: str) -> bytes | None:
-    """The SHA-256 in a Digest header; None if there is none, no bytes if it can't be read."""
-    for part in header.split(","):
-        name, _, value = part.strip().partition("=")
-        if name.lower() == "sha-256":
-            try:
-                return base64.b64decode(value, validate=True)
-            except ValueError:
-                return b""
-    return None
-
-
-def _counted(pieces: Iterator[bytes], total: int | None, progress: Progress | None) -> Iterator[bytes]:
-    done = 0
-    for piece in pieces:
-        done += len(piece)
-        if progress is not None:
-            progress(done, total)
-        yield piece
-
-
-def _looks_like(head: bytes) -> str:
-    start = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
-    if start == b"<":
-        return "a page of HTML"
-    if start in (b"{", b"["):
-        return "JSON"
-    return f"bytes that begin with {head[:4].hex(' ')}" if head else "nothing"
