@@ -22,11 +22,16 @@ INK = "#4d4d4d"
 FILL = "#4c8bf5"
 WIDTH = 7.5  # inches
 PICTURES = (".svg", ".png")
+#: Of years, months, days, hours, minutes and seconds: of ticks, which can each be read by itself; of those that begin a
+#: year, month, day, hour or minute; and of the axis as a whole.
+TICKS = ("%Y", "%Y-%m", "%m-%d", "%H:%M", "%H:%M", "%H:%M:%S.%f")
+FIRST = ("", "%Y", "%m-%d", "%m-%d", "%H:%M", "%H:%M:%S")
+AXIS = ("", "%Y", "%Y", "%Y-%m-%d UTC", "%Y-%m-%d UTC", "%Y-%m-%d UTC")
 LINES = ("-", "--", "-.", ":")  # so that nothing is told by colour alone
 
 
 class Chart:
-    """A picture: SVG in a notebook, SVG or PNG in a file."""
+    """A picture: SVG and PNG in a notebook, either in a file."""
 
     def __init__(self, draw: Callable[[Axes], None], height: float, title: str) -> None:
         self._draw = draw
@@ -35,6 +40,10 @@ class Chart:
 
     def _repr_svg_(self) -> str:
         return self._rendered("svg").decode("utf-8")
+
+    def _repr_png_(self) -> bytes:
+        """Beside the SVG, which JupyterLab shows in no notebook that was not run yet: it trusts none."""
+        return self._rendered("png", dpi=100)
 
     def __repr__(self) -> str:
         return f"<Chart {self._title}>"
@@ -53,7 +62,7 @@ class Chart:
         with atomic(path, overwrite) as file:
             file.write(rendered)
 
-    def _rendered(self, form: str) -> bytes:
+    def _rendered(self, form: str, dpi: int = 150) -> bytes:
         try:
             import matplotlib as mpl
         except ImportError as error:
@@ -70,7 +79,7 @@ class Chart:
             self._draw(axes)
             file = BytesIO()
             metadata = {"Date": None, "Creator": None} if form == "svg" else {"Software": None}
-            figure.savefig(file, format=form, metadata=metadata, dpi=150)
+            figure.savefig(file, format=form, metadata=metadata, dpi=dpi)
         return file.getvalue()
 
 
@@ -143,6 +152,7 @@ def growth_chart(values: pd.DataFrame, title: str) -> Chart:
         for i, name in enumerate(values.columns):
             numbers = values[name].to_numpy(dtype=float)
             axes.plot(times.to_numpy(), numbers, LINES[i % len(LINES)], marker="o", markersize=3, label=str(name))
+        axes.yaxis.set_major_formatter("{x:,.0f}")
         axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
         axes.set_ylim(bottom=0)
         axes.grid(axis="y", color=INK, alpha=0.2)
@@ -154,6 +164,10 @@ def growth_chart(values: pd.DataFrame, title: str) -> Chart:
 def _date_axis(axes: Axes) -> None:
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
-    locator = AutoDateLocator()  # type: ignore[no-untyped-call]
+    locator = AutoDateLocator(minticks=3, maxticks=6)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_formatter(
+        ConciseDateFormatter(  # type: ignore[no-untyped-call]
+            locator, formats=TICKS, zero_formats=FIRST, offset_formats=AXIS
+        )
+    )

@@ -45,6 +45,7 @@ def test_a_picture_is_svg_that_loads_nothing(chart: Chart) -> None:
 
 def test_a_picture_has_the_same_bytes_each_time(chart: Chart) -> None:
     assert chart._repr_svg_() == chart._repr_svg_()
+    assert chart._repr_png_() == chart._repr_png_()
 
 
 def test_a_picture_brings_the_ground_that_its_ink_reads_on(chart: Chart) -> None:
@@ -86,3 +87,19 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SnapshotError, match=r"call it \.svg or \.png"):
         CHARTS["bars"].save(tmp_path / "a.gif")
     assert not list(tmp_path.iterdir())
+
+
+def test_what_stands_in_a_notebook_is_small(chart: Chart) -> None:
+    assert chart._repr_png_().startswith(b"\x89PNG")
+    assert len(chart._repr_png_()) < 30_000
+
+
+def test_each_time_of_an_axis_can_be_read_by_itself() -> None:
+    def ticks(step: str) -> list[str]:
+        times = pd.date_range("2026-11-23T22:08:36Z", periods=5, freq=step)
+        chart = growth_chart(pd.DataFrame({"allocs": [1_000, 2_000, 3_000, 4_000, 5_000]}, index=times), "Bytes")
+        return re.findall(r"<!-- (.*?) -->", chart._repr_svg_())
+
+    assert {"22:08:40", "22:09:00", "2026-11-23 UTC", "1,000"} <= set(ticks("9s"))
+    assert {"22:10", "22:30", "2026-11-23 UTC"} <= set(ticks("7min"))
+    assert {"11-25", "12-01", "2026"} <= set(ticks("4D"))

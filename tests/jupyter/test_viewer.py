@@ -64,7 +64,7 @@ def test_a_whole_archive_is_told_as_it_is(archive: str, open_: OPEN) -> None:
     assert facts["Taken"] == f"{snap.meta.created:%Y-%m-%d %H:%M:%S} UTC"
     assert facts["Raft"] == f"index {snap.meta.index}, term {snap.meta.term}"
     assert facts["Cluster"] == (snap.meta.cluster_id or "unknown")
-    assert facts["Written by"] == f"Nomad {snap.meta.version_range}"
+    assert facts["Written by"] == f"Nomad {schema.in_words(snap.meta.version_range)}"
     assert facts["Servers"] == ", ".join(str(server["Address"]) for server in snap.meta.servers)
     assert facts["State"].startswith(f"{sum(snap.tables['Bytes']):,} bytes, {sum(snap.tables['Count']):,} records in ")
     start = page.rows.index(["Table", "Type", "Records", "Bytes", "Share"]) + 1
