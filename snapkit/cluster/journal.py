@@ -141,7 +141,8 @@ class Journal:
         try:
             handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
         except OSError as error:
-            raise SourceError(f"can't be written ({error.strerror})", str(path), "name a journal") from error
+            advice = "name a journal" if isinstance(error, FileNotFoundError) else "check whose it is, and its mode"
+            raise SourceError(f"can't be written ({error.strerror})", str(path), advice) from error
         journal = cls(path, handle, who or whoami(), clock)
         try:
             journal._lock()
