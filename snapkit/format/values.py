@@ -14,6 +14,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, TypeAlias
 
+import cramjam
 import msgpack
 import msgspec
 
@@ -22,6 +23,7 @@ from snapkit.format.schema import ANY, Field, Type, fields
 
 MAX_DEPTH = 200  # Nomad's own records are some 15 deep
 UNIX_EPOCH = 62_135_596_800  # seconds from Go's zero time, 0001-01-01T00:00:00Z, to 1970
+SNAPPY_RATIO = 22  # bytes that one byte of Snappy stands for at most: a copy of 3 bytes gives 64
 
 #: A packed value: bytes, or a view of some.
 Buffer: TypeAlias = bytes | memoryview | msgspec.Raw
@@ -71,6 +73,20 @@ def _reason(error: Exception) -> str:
         "FormatError": "a byte that msgpack does not use",
         "StackError": "nested more than 1,024 deep",
     }.get(type(error).__name__, type(error).__name__)
+
+
+def inflated(payload: bytes) -> bytes | None:
+    """What a dispatched job's Payload holds: Nomad keeps it in Snappy's block format. None if it is no such thing, or a
+    bomb.
+
+    Source: nomad/job_endpoint.go, Dispatch.
+    """
+    try:
+        if cramjam.snappy.decompress_raw_len(payload) > SNAPPY_RATIO * len(payload):
+            return None
+        return bytes(cramjam.snappy.decompress_raw(payload))
+    except cramjam.DecompressionError:
+        return None
 
 
 class GoTime(NamedTuple):

@@ -10,7 +10,7 @@ import msgpack
 
 from snapkit.errors import RecordError
 from snapkit.format.schema import ANY, Type, fields
-from snapkit.format.values import MAX_DEPTH, go_time, pack
+from snapkit.format.values import MAX_DEPTH, go_time, inflated, pack
 from snapkit.state.redact.profiles import SEALED, How, Profile, inner, steps
 from snapkit.state.redact.pseudonyms import Pseudonyms
 from snapkit.state.redact.seen import Seen, shown
@@ -126,9 +126,8 @@ class Values:
 
     def _payload(self, value: bytes) -> bytes:
         """A dispatch payload: Snappy stays Snappy."""
-        try:
-            plain = bytes(cramjam.snappy.decompress_raw(value))
-        except cramjam.DecompressionError:
+        plain = inflated(value)
+        if plain is None:
             return self.names.secret(value)
         return bytes(cramjam.snappy.compress_raw(self.names.secret(plain)))
 

@@ -280,7 +280,7 @@ class Redactor:
 
     def _planted(self, token: Token) -> bytes:
         """A record, its type byte ahead. Its index is that of the newest token, so that the Index table still fits."""
-        there = self._snapshot.table("acl_tokens", ["ModifyIndex"])["ModifyIndex"]
+        there = self._snapshot.table("acl_tokens", ["ModifyIndex"])["ModifyIndex"].dropna()
         meta = self._snapshot.meta
         index = int(there.max()) if len(there) else meta.index or 1
         created = meta.created.value if meta.created is not None else 0

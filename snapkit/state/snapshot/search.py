@@ -20,7 +20,6 @@ from functools import cached_property
 from re import _compiler, _parser  # type: ignore[attr-defined]
 from typing import Any, NamedTuple
 
-import cramjam
 import msgspec
 import numpy as np
 import pandas as pd
@@ -30,7 +29,7 @@ import pyarrow.compute as pc
 from snapkit.errors import RecordError, SnapshotError
 from snapkit.format.records import Index
 from snapkit.format.schema import ANY, Type, fields, record_type
-from snapkit.format.values import MAX_DEPTH, Buffer, Leaf, Mask, pick, text, unpack, walk
+from snapkit.format.values import MAX_DEPTH, Buffer, Leaf, Mask, inflated, pick, text, unpack, walk
 from snapkit.state.snapshot.store import Store
 
 CONTEXT = 40  # characters on either side of what was searched for
@@ -43,7 +42,6 @@ SAMPLES = 8
 SHORT = 4  # bytes of a literal that are few enough to be found where it is not
 COPIED = 64 << 20  # bytes of records that are copied for the second scan; of more it is of all records
 SLICES = 4  # for each thread, so that all are done at about the same time
-SNAPPY_RATIO = 22  # bytes that one byte of Snappy stands for at most: a copy of 3 bytes gives 64
 
 #: The field of a job with what it was dispatched with, and the first byte of a string that is not empty.
 PAYLOAD = r"Payload[\xa1-\xbf\xc4-\xc6\xd9-\xdb]"
@@ -484,19 +482,6 @@ def _matching(texts: pa.Array, scan: str) -> Any:
             return np.concatenate(list(pool.map(scanned, cuts[:-1], cuts[1:])))
     except pa.ArrowInvalid:
         return np.arange(len(texts))
-
-
-def inflated(payload: bytes) -> bytes | None:
-    """What a payload holds: Nomad keeps it in Snappy's block format. None if it is no such thing.
-
-    Source: nomad/job_endpoint.go, Dispatch.
-    """
-    try:
-        if cramjam.snappy.decompress_raw_len(payload) > SNAPPY_RATIO * len(payload):
-            return None
-        return bytes(cramjam.snappy.decompress_raw(payload))
-    except cramjam.DecompressionError:
-        return None
 
 
 def _context(leaf: Leaf, wanted: Query, mask: Mask) -> str | None:

@@ -669,3 +669,21 @@ def test_urls_lose_their_credentials_and_talk_its_addresses() -> None:
     assert "alice" not in talk
     assert "10.0.0.9" not in talk
     assert "at 12:30:00 in job web" in talk
+
+
+def test_a_payload_that_is_a_bomb_is_replaced_as_it_stands(tmp_path: Path) -> None:
+    """It claims 4 GiB, which ended the process where there was no such memory."""
+    bomb = b"\xff\xff\xff\xff\x0f\0a"
+    source = samples.archive({"jobs": [{"Namespace": "default", "ID": "a", "Payload": bomb}]})
+    redact(source, tmp_path / "out.snap", profile="strict")
+    with snapkit.open(tmp_path / "out.snap") as snap:
+        (job,) = snap.objects("jobs", reveal=True)
+        assert base64.b64decode(job["Payload"]) != bomb
+
+
+def test_a_token_is_planted_where_no_other_tells_an_index(tmp_path: Path) -> None:
+    source = samples.archive({"acl_tokens": [{"AccessorID": "a", "SecretID": "b"}]})
+    done = redact(source, tmp_path / "out.snap", token=True)
+    assert done.token is not None
+    with snapkit.open(tmp_path / "out.snap") as snap:
+        assert done.token.accessor_id in set(snap.acl_tokens.index)
