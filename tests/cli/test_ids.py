@@ -60,7 +60,7 @@ def test_timeline_takes_them() -> None:
     first, second, third = unknown.err.splitlines()
     assert first == "snapkit: note: node ffffffff is in none of the snapshots"
     assert second == "snapkit: note: job nosuch is in none of the snapshots"
-    assert third.startswith("snapkit: note: no event is of kind jib; there are acl_")
+    assert third.startswith("snapkit: note: no event is of kind jib; there are acl.bootstrapped, ")
 
 
 def test_recover_takes_them(tmp_path: Path) -> None:
