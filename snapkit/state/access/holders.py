@@ -243,6 +243,34 @@ class Access:
         policies = {name: [""] for name in self._workloads[workload]}
         return Holder(Subject("workload", workload), workload, "workload", policies)
 
+    def logins(self) -> Iterator[tuple[Holder, str]]:
+        """What a login gets by each binding rule, and what is not known of it: a name that the login fills in.
+
+        Source: Nomad's lib/auth/binder.go.
+        """
+        made = self._snapshot.table("acl_binding_rules", ["CreateTime"])["CreateTime"].to_dict()
+        for rule in self._records("acl_binding_rules"):
+            kind, name = _field(rule, "BindType", str), _field(rule, "BindName", str)
+            selector = _field(rule, "Selector", str)
+            filled_in = "${" in name
+            policies: dict[str, Sequence[str]] = {}
+            if kind == "policy" and not filled_in:
+                policies[name] = [""]
+            elif kind == "role" and not filled_in:
+                of = (self._of_role(id) for id, role in self._roles.items() if role.get("Name") == name)
+                policies |= next(of, {})
+            created = made.get(rule.get("ID"))
+            holder = Holder(
+                Subject("login", str(rule.get("ID", ""))),
+                f"auth method {rule.get('AuthMethod')}",
+                "login",
+                policies,
+                management=kind == MANAGEMENT,
+                note=f"whoever logs in by it and fits {selector}" if selector else "whoever logs in by it",
+                created=None if pd.isna(created) else created,
+            )
+            yield holder, f"it binds to a {kind} that the login names ({name})" if filled_in else ""
+
     def valid(self, holder: Holder) -> str:
         if self._now is None:
             return "yes"

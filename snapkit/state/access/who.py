@@ -194,7 +194,8 @@ def who_could(
 
     Returns:
         A row for each that could, or might have been able to: AccessorID (str; missing of who needs no token of the
-        snapshot's), Name (str), Type (str; `anonymous`, `client`, `management`, `workload`), Could (str; `yes`, or
+        snapshot's), Name (str), Type (str; `anonymous`, `client`, `management`, `workload`, or `login`: who had no
+        token of the snapshot's, and gets one by a binding rule of an auth method), Could (str; `yes`, or
         `unknown`: rules of theirs can't be understood, or were others for a while), Where (object; lists of namespaces,
         node pools or host volumes; empty where there are none of), Why (str; by which policies and roles), Valid (str;
         at that time: `yes`, `expired`, or `not yet`: it was made later; `unknown` of a token that is gone), Expired
@@ -209,6 +210,7 @@ def who_could(
         rows = list(_could_between(since, snapshot, wanted, now))
     else:
         rows = [row for holder in access.holders() if (row := _could(access, holder, wanted)) is not None]
+    rows += _could_by_login(access, wanted)
     for workload, where in access.own_variables(wanted):
         why = "its own variables, without a policy"
         rows.append(_Could(None, workload, "workload", "yes", [where], why, "yes", False, None, None))
@@ -236,7 +238,7 @@ _TIMES = ("ExpirationTime", "CreateTime")
 
 def _could(access: Access, holder: Holder, wanted: Wanted, meanwhile: Sequence[str] = ()) -> _Could | None:
     """A row for a holder that could, or may have been able to; `meanwhile`: why its rights may have been others."""
-    if holder.subject.kind not in (ANONYMOUS, "token", "workload"):
+    if holder.subject.kind not in (ANONYMOUS, "token", "workload", "login"):
         return None
     could = access.could(holder, wanted)
     unknown = [*(str(p) for p in access.problems(holder) if p.capability == UNKNOWN), *meanwhile]
@@ -256,6 +258,14 @@ def _could(access: Access, holder: Holder, wanted: Wanted, meanwhile: Sequence[s
         ExpirationTime=holder.expires,
         CreateTime=holder.created,
     )
+
+
+def _could_by_login(access: Access, wanted: Wanted) -> Iterator[_Could]:
+    """Those who had no token yet, and might have got one."""
+    for holder, doubt in access.logins():
+        row = _could(access, holder, wanted, [doubt] if doubt else ())
+        if row is not None:
+            yield row._replace(Why=f"{holder.note}: {'a management token' if holder.management else row.Why}")
 
 
 # -- between two snapshots

@@ -32,6 +32,7 @@ STRUCTS = {
     "node_pools": "NodePool",
     "nodes": "Node",
     "jobs": "Job",
+    "acl_binding_rules": "ACLBindingRule",
     "job_versions": "Job",
     "indexes": "IndexEntry",
 }
@@ -614,6 +615,8 @@ def test_who_could_have_run_the_job_that_ran_on_every_node(day: Day) -> None:
         "break glass": "a management token",
         "pager": 'policy shop-deploy through role on-call: namespace "*": submit-job',
         "svc-backup": "a management token",
+        "auth method ci": 'whoever logs in by it and fits value.repo == "shop/web": '
+        'policy shop-deploy: namespace "*": submit-job',
     }
     assert set(frame.Could) == {"yes"}
     assert set(could(day("wednesday"), "management")) == set()
@@ -623,6 +626,46 @@ def test_who_could_have_run_the_job_that_ran_on_every_node(day: Day) -> None:
     assert early.Valid["svc-backup"] == "not yet"
     late = who_could(day("friday"), "submit-job", "shop", now=created + timedelta(days=1)).set_index("Name")
     assert late.Valid["shop deployer"] == "expired"
+
+
+def rule(id_: str, bind_type: str, bind_name: str = "", selector: str = "", **values: Any) -> dict[str, Any]:
+    bound = {"ID": id_, "AuthMethod": "okta", "BindType": bind_type, "BindName": bind_name, "Selector": selector}
+    return bound | {"CreateTime": samples.GO_TIME} | values
+
+
+def test_a_login_could_have_whose_token_is_not_in_the_snapshot(open_: Open) -> None:
+    """Tokens of logins live for minutes: who could have is whoever may log in."""
+    with cluster(
+        open_,
+        policies=[policy("deploy", 'namespace "shop" { policy = "write" }'), policy("look", "")],
+        acl_roles=[{"ID": "r1", "Name": "on-call", "Policies": [{"Name": "deploy"}]}],
+        acl_binding_rules=[
+            rule("a", "role", "on-call", "ops in list.groups"),
+            rule("b", "policy", "deploy"),
+            rule("c", "policy", "look"),
+            rule("d", "role", "team-${value.team}"),
+            rule("e", "management", selector="root in list.groups"),
+            rule("f", "role", "gone"),
+        ],
+    ) as snap:
+        frame = who_could(snap, "submit-job", "shop", now=pd.Timestamp(samples.MOMENT) + timedelta(minutes=1))
+        logins = frame[frame.Type == "login"]
+        assert set(logins.Name) == {"auth method okta"}
+        assert logins.AccessorID.isna().all()
+        assert list(zip(logins.Could, logins.Why, strict=True)) == [
+            (
+                "yes",
+                "whoever logs in by it and fits ops in list.groups: "
+                'policy deploy through role on-call: namespace "shop": submit-job',
+            ),
+            ("yes", 'whoever logs in by it: policy deploy: namespace "shop": submit-job'),
+            ("unknown", "whoever logs in by it: it binds to a role that the login names (team-${value.team})"),
+            ("yes", "whoever logs in by it and fits root in list.groups: a management token"),
+        ]
+        assert set(logins.Valid) == {"yes"}
+        early = who_could(snap, "submit-job", "shop", now=logins.CreateTime.iloc[0] - timedelta(seconds=1))
+        assert set(early[early.Type == "login"].Valid) == {"not yet"}
+        assert "login" not in set(subjects(snap).Kind)
 
 
 # -- between two snapshots
