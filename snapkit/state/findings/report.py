@@ -22,6 +22,9 @@ from snapkit.page import page as html_page
 Severity: TypeAlias = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")  # the worst first
 
+#: Where, and what in one sentence: a finding, before its check makes one of it.
+Found: TypeAlias = tuple[str, str]
+
 LEVELS = ("archive", "framing", "records", "references")  # of the checks; each has those before it
 SHOWN = 20  # findings that a notebook's cell shows; to_html() has all
 AND_SO_ON = "and so on"  # the place of a finding that says of how many of its check there are

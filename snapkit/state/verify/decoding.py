@@ -13,8 +13,8 @@ import msgspec
 from snapkit.errors import RecordError
 from snapkit.format.schema import BY_BYTE, TIME_TABLE, RecordType, Type, fields, type_name
 from snapkit.format.values import UNIX_EPOCH, Buffer, go_time, pack, split_list, split_map, text, unpack, walk
+from snapkit.state.findings.report import Found
 from snapkit.state.verify.decoder import attribute, decoder
-from snapkit.state.verify.registry import Found
 
 INDEXES = ("CreateIndex", "ModifyIndex")
 

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from snapkit.state.findings.report import LEVELS as LEVELS
 from snapkit.state.findings.report import Finding, Severity
+from snapkit.state.findings.report import Found as Found
 
 if TYPE_CHECKING:
     from snapkit.state.verify.subject import Subject
 
-#: Where, and what in one sentence.
-Found: TypeAlias = tuple[str, str]
 Run: TypeAlias = "Callable[[Subject], Iterator[Found]]"
 #: Names of columns by table.
 Columns: TypeAlias = Mapping[str, Sequence[str]]
