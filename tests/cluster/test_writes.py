@@ -28,6 +28,7 @@ from tests.damage import FRIDAY, Record, stream, whole
 
 from ..conftest import DATA, ORACLES, path_of
 from .servers import binary, bootstrap, servers
+from .test_differential import meaning
 from .test_verdicts import token_of
 
 ORACLE = ORACLES / "writes.json"
@@ -37,12 +38,12 @@ PATIENCE = 30.0  # seconds until a restored server must know its tokens
 TABLES = (
     "jobs", "job_versions", "job_summaries", "job_submissions", "evals", "scaling_policies", "periodic_launches",
     "variables", "variables_quotas", "namespaces", "node_pools", "acl_policies", "acl_roles", "acl_auth_methods",
-    "acl_binding_rules", "acl_tokens", "indexes",
+    "acl_binding_rules", "acl_tokens", "scheduler_config", "indexes",
 )  # fmt: skip
 #: Rows of the Index table that a live server writes by itself.
 OWN_ROWS = {"nodes", "allocs", "service_registrations", "root_keys", "deployment"}
 INDEXES = {"CreateIndex", "ModifyIndex", "JobModifyIndex", "EvalCreateIndex", "Index", "Value"}
-TIMES = {"CreateTime", "ModifyTime", "SubmitTime", "ExpirationTime", "Launch"}
+TIMES = {"CreateTime", "ModifyTime", "SubmitTime", "ExpirationTime", "Launch", "TaggedTime"}
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -110,6 +111,7 @@ JWT = {
                "ClaimMappings": {"team": "team"}},
 }  # fmt: skip
 BACK, GONE = "b4bb83a0-0000-4000-8000-000000000001", "b4bb83a0-0000-4000-8000-000000000002"
+NODE = "4e5dbdec-e743-3537-2339-6d675833c741"
 RULES = 'namespace "shop" { policy = "read" }'
 
 STEPS: Mapping[str, list[Step]] = {
@@ -206,6 +208,66 @@ STEPS: Mapping[str, list[Step]] = {
         Step("PUT", "/v1/acl/token", {"Name": "new", "Type": "client", "Roles": [{"Name": "nowhere"}]}),
         Step("PUT", "/v1/acl/token", {"Name": "new", "Type": "client", "Policies": ["new"]}, who="nobody"),
     ],
+    "operations": [
+        Step("PUT", "/v1/job/web/evaluate?namespace=shop"),
+        Step("PUT", "/v1/job/nightly-report/evaluate?namespace=batch"),
+        Step("PUT", "/v1/job/encode/evaluate?namespace=batch"),
+        Step("PUT", "/v1/job/nosuch/evaluate"),
+        Step("PUT", "/v1/job/web/evaluate?namespace=shop", who="nobody"),
+        Step("PUT", "/v1/job/web/evaluate?namespace=shop", {"JobID": "other"}),
+        Step("PUT", "/v1/job/web/revert?namespace=shop", {"JobID": "web", "JobVersion": 1}),
+        Step("PUT", "/v1/job/web/revert?namespace=shop", {"JobVersion": 1}),
+        Step("PUT", "/v1/job/web/revert?namespace=shop", {"JobID": "web", "JobVersion": 99}),
+        Step("PUT", "/v1/job/web/revert?namespace=shop", {"JobID": "web", "JobVersion": 0, "EnforcePriorVersion": 2}),
+        Step("PUT", "/v1/job/web/revert?namespace=shop", {"JobID": "other", "JobVersion": 1}),
+        Step("PUT", "/v1/job/nosuch/revert", {"JobID": "nosuch", "JobVersion": 1}),
+        Step("PUT", "/v1/job/web/revert?namespace=shop", {"JobID": "web", "JobVersion": 1}, who="nobody"),
+        Step("PUT", "/v1/job/web/stable?namespace=shop", {"JobID": "web", "JobVersion": 5, "Stable": True}),
+        Step("PUT", "/v1/job/web/stable?namespace=shop", {"JobID": "web", "JobVersion": 99, "Stable": True}),
+        Step("PUT", "/v1/job/web/versions/golden/tag?namespace=shop", {"Version": 2, "Description": "d"}),
+        Step("PUT", "/v1/job/web/versions/golden/tag?namespace=shop", {"Version": 1}),
+        Step("PUT", "/v1/job/web/versions/silver/tag?namespace=shop", {"Version": 99}),
+        Step("DELETE", "/v1/job/web/versions/nosuch/tag?namespace=shop"),
+        Step("DELETE", "/v1/job/web/versions/golden/tag?namespace=shop", who="nobody"),
+        Step("DELETE", "/v1/job/web/versions/golden/tag?namespace=shop"),
+        Step("PUT", "/v1/validate/job", {"Job": SMALL}),
+        Step("PUT", "/v1/validate/job", {"Job": {"ID": "x y"}}),
+        Step("PUT", "/v1/operator/scheduler/configuration", {"SchedulerAlgorithm": "spread", "PauseEvalBroker": True}),
+        Step("PUT", "/v1/operator/scheduler/configuration?cas=1", {"PauseEvalBroker": True}),
+        Step("PUT", "/v1/operator/scheduler/configuration", {"SchedulerAlgorithm": "other"}),
+        Step("PUT", "/v1/operator/scheduler/configuration", {"PauseEvalBroker": True}, who="nobody"),
+        Step("PUT", "/v1/system/gc"),
+        Step("PUT", "/v1/system/gc", who="nobody"),
+        Step("PUT", f"/v1/node/{GONE}/eligibility", {"NodeID": GONE, "Eligibility": "ineligible"}),
+        Step("PUT", f"/v1/node/{NODE}/eligibility", {"NodeID": NODE, "Eligibility": "other"}),
+        Step("PUT", f"/v1/node/{NODE}/eligibility", {"NodeID": NODE, "Eligibility": "ineligible"}),
+        Step("PUT", f"/v1/node/{NODE}/eligibility", {"NodeID": NODE, "Eligibility": "eligible"}, who="nobody"),
+    ],
+    "deletes": [
+        Step("DELETE", "/v1/acl/binding-rule/7aeeec1d-d5ad-1ed9-eade-14393bcba868", who="nobody"),
+        Step("DELETE", "/v1/acl/binding-rule/7aeeec1d-d5ad-1ed9-eade-14393bcba868"),
+        Step("DELETE", "/v1/acl/binding-rule/nosuch"),
+        Step("DELETE", "/v1/acl/auth-method/ci"),
+        Step("DELETE", "/v1/acl/auth-method/nosuch"),
+        Step("DELETE", "/v1/acl/role/78c65ed0-c07b-4849-866c-5ec8f3ff43e4"),
+        Step("DELETE", "/v1/acl/role/nosuch"),
+        Step("DELETE", "/v1/acl/token/1ee34c74-5914-e20a-c0ee-3efb0952fa5d"),
+        Step("DELETE", "/v1/acl/token/nosuch"),
+        Step("DELETE", f"/v1/acl/token/{GONE}"),
+        Step("DELETE", "/v1/acl/policy/ops-read"),
+        Step("DELETE", "/v1/acl/policy/nosuch"),
+        Step("DELETE", "/v1/namespace/new"),
+        Step("DELETE", "/v1/namespace/default"),
+        Step("DELETE", "/v1/namespace/nosuch"),
+        Step("DELETE", "/v1/namespace/shop"),
+        Step("DELETE", "/v1/namespace/payments"),
+        Step("DELETE", "/v1/namespace/batch", who="nobody"),
+        Step("DELETE", "/v1/node/pool/new"),
+        Step("DELETE", "/v1/node/pool/gpu"),
+        Step("DELETE", "/v1/node/pool/default"),
+        Step("DELETE", "/v1/node/pool/nosuch"),
+        Step("DELETE", "/v1/service/web/nosuch?namespace=shop"),
+    ],
 }  # fmt: skip
 
 
@@ -292,7 +354,7 @@ def steady_key(key: tuple[Any, ...]) -> str:
 
 def said(answer: requests.Response, base: int) -> Any:
     try:
-        return steady(answer.json(), base)
+        return steady(meaning(answer.json()), base)
     except ValueError:
         return re.sub(r"\b\d+\b", lambda n: "new" if int(n[0]) > base else n[0], UUID.sub("some id", answer.text))
 
@@ -347,13 +409,13 @@ def recorded() -> Any:
     return json.loads(ORACLE.read_text(encoding="utf-8"))
 
 
-#: What a served snapshot does not say, since it neither validates jobs nor schedules them.
-UNSAID = {"Warnings": "", "Annotations": None, "Updates": None}
+#: What a served snapshot does not say, since it warns of nothing and schedules nothing.
+UNSAID = ("Warnings", "Annotations", "Updates")
 
 
 def without_scheduler(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: UNSAID.get(name, without_scheduler(item)) for name, item in value.items()}
+        return {name: without_scheduler(item) for name, item in value.items() if name not in UNSAID}
     return [without_scheduler(item) for item in value] if isinstance(value, list) else value
 
 

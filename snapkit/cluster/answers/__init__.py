@@ -1,7 +1,7 @@
 """What Nomad's HTTP API answers about a state: each endpoint as a function of a snapshot, without any HTTP.
 
 Shapes are those of 2.0.5, in the fields that the snapshot's release has: lists are stubs, single objects whole. Writes
-are those that bringing single objects back takes; nothing is scheduled.
+are those that bringing single objects back takes, and some that an operator makes; nothing is scheduled.
 Source: Nomad's command/agent/*_endpoint.go for the paths, nomad/*_endpoint.go for the rights that each takes.
 """
 

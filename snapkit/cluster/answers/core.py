@@ -13,7 +13,7 @@ from snapkit.cluster.filters import FilterError, Matcher, matcher
 from snapkit.errors import NotInSnapshotError
 from snapkit.format.schema import BY_TABLE
 from snapkit.state.access.acl import Authority, Identity
-from snapkit.state.output.edit import Edits
+from snapkit.state.output.edit import Change, Edits
 from snapkit.state.snapshot import Snapshot
 
 Object = dict[str, Any]
@@ -182,6 +182,7 @@ class Answers:
 
     Attributes:
         edits: What a write leaves behind; whoever asked puts it into the state.
+        changes: Of tables that have no key, what becomes of their record.
         next_index: Raft's, that a write has.
         now: Of a write, in Unix nanoseconds.
     """
@@ -200,6 +201,7 @@ class Answers:
         self.server = server
         self.keystore = keystore
         self.edits = Edits()
+        self.changes: dict[str, Change] = {}
         self.next_index = next_index
         self.now = time.time_ns()
 

@@ -6,6 +6,7 @@ Source: Nomad's nomad/*_endpoint.go for rights and refusals, nomad/state/state_s
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from snapkit.cluster.answers.core import (
@@ -17,7 +18,6 @@ from snapkit.cluster.answers.core import (
     check,
     refuse_no_uuid,
     route,
-    terminal,
 )
 from snapkit.cluster.answers.jobspec import errors
 from snapkit.cluster.answers.write_jobs import (
@@ -27,6 +27,8 @@ from snapkit.cluster.answers.write_jobs import (
     registered,
     runs_by_itself,
 )
+from snapkit.format.schema import BY_TABLE, Type
+from snapkit.state.output.edit import from_json
 
 # -- gone
 
@@ -42,8 +44,11 @@ def _delete(answers: Answers, table: str, row: str, key: tuple[str, ...], missin
 @route("/acl/policy/{name}", "DELETE")
 def delete_policy(answers: Answers, request: Request) -> Answer:
     check(request.identity.acl.management)
-    missing = ApiError(500, "acl policy not found")
-    return _delete(answers, "acl_policies", "acl_policy", (request.path["name"],), missing)
+    name = request.path["name"]
+    if answers.lookup("acl_policies", name) is not None:  # to Nomad, one that is not there is gone as well
+        answers.edits.delete("acl_policies", name)
+    answers.edits.stamp(answers.next_index, "acl_policy")
+    return answers.written()
 
 
 @route("/acl/token/{id}", "DELETE")
@@ -86,25 +91,23 @@ def delete_namespace(answers: Answers, request: Request) -> Answer:
     if name == "default":
         raise ApiError(500, "can not delete default namespace")
     used = [
-        *(["non-terminal jobs"] if _any(answers, "jobs", name, Status="dead") else []),
-        *(["non-terminal allocations"] if _any(answers, "allocs", name) else []),
-        *(["volumes"] if _any(answers, "csi_volumes", name) else []),
-        *(["host volumes"] if _any(answers, "host_volumes", name) else []),
-        *(["variables"] if _any(answers, "variables", name) else []),
+        *(["non-terminal jobs"] if _any(answers, "jobs", name, "Status", _DEAD) else []),
+        *(["non-terminal allocations"] if _any(answers, "allocs", name, "ClientStatus", _ENDED) else []),
+        *(["volumes associated with it"] if _any(answers, "csi_volumes", name) else []),
+        *(["variables associated with it"] if _any(answers, "variables", name) else []),
     ]
     if used:
         region = answers.server.region
         raise ApiError(500, errors([f'namespace "{name}" has {use} in regions: [{region}]' for use in used]))
-    return _delete(answers, "namespaces", "namespaces", (name,), ApiError(500, f"namespace {name} not found"))
+    return _delete(answers, "namespaces", "namespaces", (name,), ApiError(500, "namespace not found"))
 
 
-def _any(answers: Answers, table: str, namespace: str, **but: Any) -> bool:
-    for item in answers.objects(table):
-        if item["Namespace"] != namespace or any(item[name] == value for name, value in but.items()):
-            continue
-        if table != "allocs" or not terminal(item):
-            return True
-    return False
+_DEAD, _ENDED = ("dead",), ("complete", "failed", "lost")
+
+
+def _any(answers: Answers, table: str, namespace: str, field: str = "Namespace", but: Collection[str] = ()) -> bool:
+    found = answers.objects(table, ("Namespace", field))
+    return any(item["Namespace"] == namespace and item[field] not in but for item in found)
 
 
 @route("/node/pool/{name}", "DELETE")
@@ -138,8 +141,10 @@ def delete_service(answers: Answers, request: Request) -> Answer:
 @route("/job/{id:path}/evaluate", "PUT", "POST", bodiless=True)
 def evaluate(answers: Answers, request: Request) -> Answer:
     """Make an evaluation, which stays pending: there is no scheduler."""
+    if request.body:
+        _same_job(request, "JobID not same as job name")
     acl = request.identity.acl
-    check(acl.allow_namespace(request.namespace, "read-job"))
+    check(any(acl.allow_namespace(request.namespace, right) for right in ("submit-job", "evaluate-job")))
     job = _job(answers, request, "job not found")
     if runs_by_itself(job):
         kind = "periodic" if job.get("Periodic") else "parameterized"
@@ -176,12 +181,12 @@ def revert(answers: Answers, request: Request) -> Answer:
     return registered(answers, request, old | {"VersionTag": None, "Stable": False})
 
 
-def _same_job(request: Request) -> None:
+def _same_job(request: Request, other: str = "Job ID does not match") -> None:
     job_id = str(request.body.get("JobID") or "")
     if not job_id:
         raise ApiError(400, "JobID must be specified")
     if job_id != request.path["id"]:
-        raise ApiError(400, "Job ID does not match")
+        raise ApiError(400, other)
 
 
 def _version(answers: Answers, request: Request, version: int) -> Object:
@@ -199,6 +204,7 @@ def stable(answers: Answers, request: Request) -> Answer:
     check(any(acl.allow_namespace(request.namespace, right) for right in ("submit-job", "stable-job")))
     found = _version(answers, request, int(request.body.get("JobVersion") or 0))
     _put_version(answers, found | {"Stable": bool(request.body.get("Stable")), "ModifyIndex": answers.next_index})
+    answers.edits.stamp(answers.next_index, "jobs", "csi_plugins")
     return answers.written({"Index": answers.next_index})
 
 
@@ -228,7 +234,7 @@ def tag(answers: Answers, request: Request) -> Answer:
     return answers.written(_TAGGED | new | {"Index": answers.next_index})
 
 
-_TAGGED: Object = {"Name": "", "Description": "", "TaggedTime": 0}
+_TAGGED: Object = {"Name": "", "Description": "", "TaggedTime": 0, **NOTHING_SAID}
 
 
 def _put_version(answers: Answers, version: Object) -> None:
@@ -250,7 +256,9 @@ def set_scheduler(answers: Answers, request: Request) -> Answer:
     algorithm = str(sent.get("SchedulerAlgorithm") or "")
     if algorithm not in ("", "binpack", "spread"):
         raise ApiError(400, f"invalid scheduler algorithm: {algorithm}")
-    old = answers.lookup("scheduler_config") or {}
+    old = answers.lookup("scheduler_config")
+    if old is None:
+        raise ApiError(501, "this state has no scheduler configuration to change")
     index = answers.next_index
     if "cas" in request.query:
         if not request.query["cas"].isdecimal():
@@ -268,8 +276,13 @@ def set_scheduler(answers: Answers, request: Request) -> Answer:
         "CreateIndex": old.get("CreateIndex") or index,
         "ModifyIndex": index,
     }
-    answers.edits.put("scheduler_config", config)
-    answers.edits.stamp(index, "scheduler_config")
+    packed = from_json(config, Type("struct", struct=BY_TABLE["scheduler_config"].struct))
+
+    def change(record: dict[bytes, Any]) -> bool:
+        record |= packed
+        return True
+
+    answers.changes["scheduler_config"] = change
     return answers.written({"Updated": True, "Index": index})
 
 
@@ -302,4 +315,4 @@ def set_eligibility(answers: Answers, request: Request) -> Answer:
     if node["SchedulingEligibility"] != wanted:
         answers.edits.put("nodes", node | {"SchedulingEligibility": wanted, "ModifyIndex": index})
         answers.edits.stamp(index, "nodes")
-    return answers.written({"EvalIDs": None, "EvalCreateIndex": 0, "NodeModifyIndex": index} | NOTHING_SAID)
+    return answers.written({"EvalIDs": None, "EvalCreateIndex": 0, "NodeModifyIndex": 0, "Index": index})

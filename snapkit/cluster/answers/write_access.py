@@ -65,7 +65,7 @@ def put_variable(answers: Answers, request: Request) -> Answer:
     answers.edits.put("variables", meta | {"KeyID": key_id, "Data": base64.b64encode(data).decode(), "Lock": None})
     _charge(answers, namespace, len(data) - _size(old))
     answers.edits.stamp(index, "variables")
-    return answers.written(meta | {"Items": items})
+    return answers.written(meta | {"Lock": None, "Items": items})
 
 
 @route("/var/{path:path}", "DELETE")
@@ -113,7 +113,7 @@ def _refuse_path(path: str) -> None:
 def _conflict(answers: Answers, request: Request, old: Object) -> Answer:
     """What stands there, if the caller may read it."""
     blank: Object = {"Namespace": "", "Path": "", "CreateIndex": 0, "CreateTime": 0, "ModifyIndex": 0, "ModifyTime": 0}
-    body = blank | {name: old[name] for name in _META if name in old}
+    body = blank | {name: old[name] for name in _META if name in old} | {"Lock": None, "Items": None}
     if old.get("KeyID") and request.identity.acl.allow_variable(old["Namespace"], old["Path"], "read"):
         try:
             keyring = Keyring(answers.snapshot.table, answers.keystore)
