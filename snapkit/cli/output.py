@@ -95,7 +95,8 @@ def _line_width() -> int:
 def draw(*tables: Table) -> None:
     from rich.console import Console
 
-    console = Console(width=_line_width(), height=24, highlight=False, markup=False)  # on a dumb terminal, both are heard
+    # A dumb terminal's width is heard only with a height.
+    console = Console(width=_line_width(), height=24, highlight=False, markup=False)
     with console.capture() as drawn:  # so that print() meets a closed pipe: rich would end the process
         for table in tables:
             console.print(table)
