@@ -43,7 +43,7 @@ from snapkit.files import atomic, refuse_existing
 from snapkit.format.age import Identity
 from snapkit.format.archive import Source
 from snapkit.format.schema import BY_TABLE, Type
-from snapkit.format.values import Mask, pack, to_json, unpack
+from snapkit.format.values import Mask, pack, to_json
 from snapkit.page import AMBER, GREEN, RED, escaped, label, plain
 from snapkit.page import table as html_table
 from snapkit.state.changes.fielddiff import differences
@@ -414,10 +414,7 @@ def _differing(piece: Piece, live: Object | None, mask: Mask) -> Iterator[tuple[
     if piece.table == "jobs":
         ours = from_json(_as_registered(piece, piece.body), kind)
     for change in differences(pack(from_json(_comparable(piece, live), kind)), pack(ours), kind):
-        before, after = (
-            None if packed is None else to_json(unpack(packed), change.kind, mask, secret=change.secret)
-            for packed in (change.before, change.after)
-        )
+        before, after = change.values(mask)
         if before != REDACTED:
             yield change.path, before, after
 

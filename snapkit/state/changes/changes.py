@@ -426,10 +426,7 @@ def _fields_frame(objects: Iterable[Changed], mask: Mask, noise: bool) -> pd.Dat
 def _field_rows(item: Changed, mask: Mask, noise: bool) -> Iterator[dict[str, Any]]:
     for change, reason in zip(item.fields, item.noise, strict=True):
         if noise or not reason:
-            before, after = (
-                None if packed is None else to_json(unpack(packed), change.kind, mask, secret=change.secret)
-                for packed in (change.before, change.after)
-            )
+            before, after = change.values(mask)
             told = [_moment(value, change.time_unit) for value in (before, after)]
             yield {
                 "Table": item.kind.table,

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 from snapkit.errors import RecordError
 from snapkit.format.schema import ANY, LIST_NAMES, Type, fields
-from snapkit.format.values import MAX_DEPTH, Buffer, pack, split_list, split_map, text, unpack
+from snapkit.format.values import MAX_DEPTH, Buffer, Mask, pack, split_list, split_map, text, to_json, unpack
 
 NIL = b"\xc0"
 MAX_PAIRS = 1_000_000  # of list items, that are aligned one by one
@@ -46,6 +46,14 @@ class FieldChange(NamedTuple):
     kind: Type
     secret: bool
     time_unit: str = ""
+
+    def values(self, mask: Mask) -> tuple[Any, Any]:
+        """The earlier and the later value as Nomad's JSON has them; None for one that is not there."""
+        earlier, later = (
+            None if packed is None else to_json(unpack(packed), self.kind, mask, secret=self.secret)
+            for packed in (self.before, self.after)
+        )
+        return earlier, later
 
 
 def differences(before: Buffer, after: Buffer, kind: Type) -> Iterator[FieldChange]:
