@@ -180,7 +180,11 @@ an error that verify found); 2 not done, and the last line says why.""",
 
 def main() -> None:
     """Run the command; whatever goes wrong with input is one line on stderr and exit status 2."""
+    if sys.stderr is None:  # closed, as by 2>&-
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - to the end of the process
     try:
+        if sys.stdout is None:
+            raise SnapshotError("is closed", "standard output", "send it to a file, or to /dev/null")
         with _signals(), _endings():
             try:
                 app(prog_name="snapkit")

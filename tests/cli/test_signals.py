@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from . import environment
+from ..conftest import path_of
+from . import command, environment
 
 #: A command that writes a file, and never comes to its end.
 HANGS = """
@@ -64,3 +65,14 @@ def test_under_nohup_a_terminal_that_is_gone_ends_nothing(tmp_path: Path) -> Non
     process.communicate(timeout=30)
     assert process.returncode == 128 + signal.SIGTERM
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("closed", "status"), [(1, 2), (2, 0)])
+def test_a_stream_that_is_closed_is_no_traceback(closed: int, status: int) -> None:
+    script = f'"$@" {closed}>&-'
+    words = ["sh", "-c", script, "sh", *command("inspect", path_of("v2.0.5/monday"))]
+    done = subprocess.run(words, capture_output=True, env=environment(), timeout=60, check=False, text=True)
+    assert done.returncode == status
+    told = "snapkit: standard output: is closed; send it to a file, or to /dev/null\n"
+    assert done.stderr == (told if closed == 1 else "")
+    assert bool(done.stdout) is (closed == 2)

@@ -147,8 +147,14 @@ def _to_database(
 ) -> list[Exported]:
     refuse_existing(target, overwrite)
     with temporary_name(target) as temporary:
-        rows = _DATABASES[form](snapshot, tables, temporary, reveal)
-        temporary.chmod(0o600)
+        try:
+            rows = _DATABASES[form](snapshot, tables, temporary, reveal)
+        except Exception as error:  # of sqlite3, sqlite_utils or DuckDB: no column, two of a name, no room
+            if isinstance(error, SnapshotError | OSError):
+                raise
+            reason = str(error).partition("\n")[0]
+            advice = "is there room? Else export to a folder, or leave a table out by --table"
+            raise SnapshotError(f"can't be written ({reason})", str(target), advice) from error
         publish(temporary, target, overwrite)
     return [Exported(table, count, target) for table, count in zip(tables, rows, strict=True)]
 
@@ -249,8 +255,18 @@ def _sqlite_value(value: Any) -> Any:
 
 def _duckdb(snapshot: Snapshot, tables: Sequence[str], path: Path, reveal: bool) -> list[int]:
     duckdb = _library("duckdb")
-    path.unlink()  # DuckDB wants to make the file itself
-    rows = []
+    rows: list[int] = []
+    with tempfile.TemporaryDirectory(prefix=".snapkit-", dir=path.parent) as folder:  # which no other may look into
+        made = Path(folder) / "new.duckdb"  # DuckDB makes it itself, by the umask, and more beside it
+        _fill_duckdb(duckdb, snapshot, tables, made, reveal, rows)
+        made.chmod(0o600)
+        made.replace(path)
+    return rows
+
+
+def _fill_duckdb(
+    duckdb: Any, snapshot: Snapshot, tables: Sequence[str], path: Path, reveal: bool, rows: list[int]
+) -> None:
     with duckdb.connect(str(path)) as connection:
         if account := _account(snapshot):
             connection.execute(f"CREATE TABLE {NOTE} (name VARCHAR, value VARCHAR)")
@@ -261,7 +277,6 @@ def _duckdb(snapshot: Snapshot, tables: Sequence[str], path: Path, reveal: bool)
             connection.execute(f'CREATE TABLE "{table}" AS SELECT * FROM arrow_table')
             connection.unregister("arrow_table")
             rows.append(int(arrow.num_rows))
-    return rows
 
 
 def _library(name: str) -> Any:

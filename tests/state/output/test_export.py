@@ -286,3 +286,40 @@ def test_hostile_names_of_fields_and_values_stay_values(
     (found,) = read_back(path, "nodes")
     assert list(found.values()) == list(row.values())
     assert list(found) == list(row)
+
+
+@pytest.mark.parametrize(
+    ("form", "tables"),
+    [
+        ("sqlite", {"nodes": [{"ID": "a", "x\0y": 1}]}),
+        ("sqlite", {"nodes": [{"ID": "a", "id": 2}]}),
+        ("sqlite", {"scheduler_config": [{}]}),
+        ("duckdb", {"scheduler_config": [{}]}),
+    ],
+)
+def test_what_a_database_does_not_take_is_said(
+    form: str, tables: dict[str, Any], open_: Callable[..., snapkit.Snapshot], tmp_path: Path
+) -> None:
+    """Field names are the archive's."""
+    target = tmp_path / f"out.{form}"
+    with pytest.raises(SnapshotError, match="can't be written") as caught:
+        export(open_(samples.archive(tables)), target)
+    assert caught.value.where == str(target)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_duckdb_writes_where_no_other_may_look(
+    open_: Callable[..., snapkit.Snapshot], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It makes its file by the umask."""
+    connect, modes = duckdb.connect, []
+
+    def noted(path: str) -> Any:
+        modes.append(Path(path).parent.stat().st_mode & 0o777)
+        return connect(path)
+
+    monkeypatch.setattr(duckdb, "connect", noted)
+    export(open_(samples.archive({"nodes": [{"ID": "a"}]})), tmp_path / "out.duckdb", reveal=True)
+    assert modes == [0o700]
+    assert [path.name for path in tmp_path.iterdir()] == ["out.duckdb"]
+    assert (tmp_path / "out.duckdb").stat().st_mode & 0o777 == 0o600
