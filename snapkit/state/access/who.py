@@ -210,7 +210,7 @@ def who_could(
         rows = list(_could_between(since, snapshot, wanted, now))
     else:
         rows = [row for holder in access.holders() if (row := _could(access, holder, wanted)) is not None]
-    rows += _could_by_login(access, wanted)
+    rows += _could_by_login([access] if since is None else [access, Access(since, now)], wanted)
     for workload, where in access.own_variables(wanted):
         why = "its own variables, without a policy"
         rows.append(_Could(None, workload, "workload", "yes", [where], why, "yes", False, None, None))
@@ -241,7 +241,8 @@ def _could(access: Access, holder: Holder, wanted: Wanted, meanwhile: Sequence[s
     if holder.subject.kind not in (ANONYMOUS, "token", "workload", "login"):
         return None
     could = access.could(holder, wanted)
-    unknown = [*(str(p) for p in access.problems(holder) if p.capability == UNKNOWN), *meanwhile]
+    unknown = [str(p) for p in access.problems(holder) if p.capability == UNKNOWN]
+    unknown += meanwhile if could is None else []
     if could is None and not unknown:
         return None
     where, why = could or ((), ())
@@ -260,12 +261,16 @@ def _could(access: Access, holder: Holder, wanted: Wanted, meanwhile: Sequence[s
     )
 
 
-def _could_by_login(access: Access, wanted: Wanted) -> Iterator[_Could]:
-    """Those who had no token yet, and might have got one."""
-    for holder, doubt in access.logins():
-        row = _could(access, holder, wanted, [doubt] if doubt else ())
-        if row is not None:
-            yield row._replace(Why=f"{holder.note}: {'a management token' if holder.management else row.Why}")
+def _could_by_login(accesses: Sequence[Access], wanted: Wanted) -> Iterable[_Could]:
+    """Those who had no token yet, and might have got one; what several snapshots say alike once."""
+    rows: dict[tuple[str, ...], _Could] = {}
+    for access in accesses:
+        for holder, doubt in access.logins():
+            row = _could(access, holder, wanted, [doubt] if doubt else ())
+            if row is not None:
+                why = f"{holder.note}: {'a management token' if holder.management else row.Why}"
+                rows.setdefault((holder.name, why), row._replace(Why=why))
+    return rows.values()
 
 
 # -- between two snapshots
@@ -312,9 +317,12 @@ class _Written:
                 self._tokens.setdefault(str(accessor), set()).update(ids)
             self._roles |= {str(key): str(name) for key, name in side.table("acl_roles", ["Name"])["Name"].items()}
         for table in self._TABLES:
-            old, new = (side.table(table, ["ModifyIndex"])["ModifyIndex"].to_dict() for side in (since, snapshot))
-            self._at |= {(table, str(key)): int(index) for key, index in new.items() if index > self._taken}
-            self._at |= {(table, str(key)): None for key in old.keys() - new.keys()}
+            old, frame = (side.table(table, ["CreateIndex", "ModifyIndex"]) for side in (since, snapshot))
+            written = frame[frame["ModifyIndex"] > self._taken]
+            if table != "acl_policies":  # whose names may come again: an ID that was made in between is as it was made
+                written = written[written["CreateIndex"] != written["ModifyIndex"]]
+            self._at |= {(table, str(key)): int(index) for key, index in written["ModifyIndex"].items()}
+            self._at |= {(table, str(key)): None for key in set(old.index) - set(frame.index)}
 
     def of(self, holder: Holder) -> list[str]:
         """Why a holder may have had other rights for a while."""

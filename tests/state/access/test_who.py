@@ -710,6 +710,8 @@ def test_a_right_that_was_there_for_a_while_is_not_known_and_not_denied(open_: O
     assert told["auditor"][1].startswith("role look was written between the two, last at index 16")
     rewritten = [tokens[0], tokens[1], tokens[2] | {"ModifyIndex": 17}]
     assert between(before, at(open_, 20, acl_tokens=rewritten, acl_roles=roles)).keys() == {"other"}
+    made = [*tokens, token("late", CreateIndex=18, ModifyIndex=18)]  # never was another
+    assert between(before, at(open_, 20, acl_tokens=made, acl_roles=roles)) == {}
 
 
 def test_who_could_by_one_of_the_two_alone_is_named_with_which(open_: Open) -> None:
@@ -720,6 +722,17 @@ def test_who_could_by_one_of_the_two_alone_is_named_with_which(open_: Open) -> N
     assert told["gone"][1].endswith("(by the earlier snapshot)")
     assert told["narrowed"][1].endswith("(by the earlier snapshot)")
     assert told["made"][1].endswith("(by the later snapshot)")
+
+
+def test_between_two_snapshots_the_logins_of_either_count(open_: Open) -> None:
+    rules = [rule("a", "policy", "ops"), rule("b", "policy", "ops", "gone in list.groups")]
+    before = at(open_, 10, acl_binding_rules=rules)
+    after = at(open_, 20, 60, acl_binding_rules=rules[:1])
+    frame = who_could(after, "submit-job", "ops", since=before)
+    assert [why.split(":")[0] for why in frame[frame.Type == "login"].Why] == [
+        "whoever logs in by it",
+        "whoever logs in by it and fits gone in list.groups",
+    ]
 
 
 def test_a_token_that_expired_in_between_was_valid_before(open_: Open, monkeypatch: pytest.MonkeyPatch) -> None:
