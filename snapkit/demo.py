@@ -40,8 +40,8 @@ def run() -> None:
     with open_snapshot(week / "tuesday.snap") as before, open_snapshot(week / "wednesday.snap") as after:
         investigate(before, after)
     take_back(week / "friday.snap", week / "thursday.snap")
-    print("\nThat was the whole circle: fetched, checked, read, investigated, recovered. Nothing is left on your disk.")
-    print("Next: `make lab` opens the notebooks in JupyterLab, where you can click through all of it.")
+    say("That was the whole circle: fetched, checked, read, investigated, recovered. Nothing is left on your disk.")
+    print(_wrapped("Next: `make lab`, or `snapkit lab`, opens the notebooks in JupyterLab: click through all of it."))
 
 
 def say(chapter: str) -> None:
@@ -83,7 +83,11 @@ def investigate(before: Snapshot, after: Snapshot) -> None:
         if not row["Name"] and "/periodic-" in row["Key"][-1]:
             continue  # the runs of a report, as every day
         print(f"   {row['Change']:8} {row['Table']:13} {row['Name'] or '/'.join(row['Key'])}")
-    print("   Somebody made a token, and a job that runs everywhere. And the policy of those who have no token at all:")
+    print(
+        _wrapped(
+            "Somebody made a token, and a job that runs everywhere. And the policy of those who have no token at all:"
+        )
+    )
     for line in changes.get("acl_policies", "anonymous").set_index("Path")["Diff"]["Rules"].splitlines()[1:]:
         print(f"      {line}")
 

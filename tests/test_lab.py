@@ -158,7 +158,7 @@ def test_the_demo_tells_the_story() -> None:
     assert "checks of every record: yes." in said
     assert re.search(r"^   created? +jobs +payments/payments: written$", said, re.M)
     assert "Read back from the cluster: it is what the backup has." in said
-    assert said.splitlines()[-1].startswith("Next: `make lab` opens the notebooks")
+    assert said.splitlines()[-1].startswith("Next: `make lab`, or `snapkit lab`, opens")
     assert max(map(len, said.splitlines())) <= 120
 
 

@@ -72,6 +72,8 @@ def sizes(
             frame = measured.sizes(snapshot, by)
         if output is None:
             show_frame(frame, json_, limit, everything=True)
+            if gc and not json_:
+                print("By the servers' default thresholds: the state does not hold those that are configured.")
         else:
             from snapkit.jupyter.charts import bar_chart
 

@@ -126,10 +126,14 @@ def verify(
         given["most"] = sys.maxsize
     reports = _verified(sources, unread, given, rehearse)
     done: dict[str, Any] = {}  # what was done besides, as --json has it
+    if reports and rehearse:
+        done["rehearsal"] = _rehearsal(reports)
     failure: SnapshotError | None = None
     try:
         if reports and evidence is not None:
             used: dict[str, object] = {"files": files, **options, "now": now, "fail_on": fail_on, "salvage": salvage}
+            if rehearse:
+                used["rehearsal"] = "{release}, {binary}".format(**done["rehearsal"])
             done["evidence"] = _record(reports, evidence, sign_key, used)
         if reports and salvage is not None:
             done["salvage"] = _salvage(sources[0], salvage, overwrite, identity)
@@ -199,7 +203,24 @@ def _rehearsed(report: Report, source: str) -> Report:
     except IdentityMissingError as error:
         what = "is encrypted, and a rehearsal would write it to disk in the clear"
         raise SourceError(what, source, "decrypt it with `age -d`, and rehearse that") from error
-    return replace(report, found=(*found, *report.found), checks=(*report.checks, *checks))
+    levels = (*report.levels, REHEARSAL)
+    return replace(report, found=(*found, *report.found), levels=levels, checks=(*report.checks, *checks))
+
+
+def _rehearsal(reports: list[Report]) -> dict[str, object]:
+    """By which server, and which of the sources: those that it was not asked for are damaged."""
+    import subprocess
+
+    from snapkit.cluster.rehearse import find_binary
+    from snapkit.state.verify.registry import REHEARSAL
+
+    binary = find_binary()
+    try:
+        told = subprocess.run([binary, "version"], capture_output=True, text=True, timeout=30, check=False).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        told = ""
+    sources = [report.source for report in reports if REHEARSAL in report.levels]
+    return {"binary": binary, "release": told.partition("\n")[0] or "unknown", "sources": sources}
 
 
 def _record(
@@ -264,7 +285,9 @@ def _report(
             file.write(text.encode("utf-8", "replace"))
         print_text(lines)
     told = {"evidence": "{path}, the newest is SHA-256 {sha256}", "salvage": "{path}: {told}"}
+    told["rehearsal"] = "{release}, a throwaway server by {binary}, was asked for {count}"
     for name, about in done.items():
+        about = about | {"count": f"{len(about['sources'])} of {len(reports)}"} if name == "rehearsal" else about
         line = one_line(f"{name}: {told[name].format(**about)}")
         if form == "text" or output is not None:
             print_text(f"{line}\n")

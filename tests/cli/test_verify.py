@@ -448,3 +448,56 @@ def test_a_file_that_changes_meanwhile_does_not_get_into_the_evidence(
     assert ran.status == 2
     assert "changed after it was verified" in ran.err
     assert not (tmp_path / "evidence").exists()
+
+
+# -- many of a kind, and what a rehearsal leaves
+
+
+def test_many_of_a_kind_are_told_once_unless_all_are_asked_for(tmp_path: Path) -> None:
+    record = forge.record(1, {"Namespace": "default", "ID": 7})
+    path = tmp_path / "odd.snap"
+    path.write_bytes(forge.archive(forge.state(*[record] * 5000)))
+    path.chmod(0o600)
+
+    def told(*options: str) -> list[str]:
+        ran = run("verify", path, *options)
+        assert ran.status == 1
+        return ran.out.splitlines()
+
+    short = [line for line in told() if "state.field-type" in line or line.startswith("    ")]
+    assert short[0].startswith("error: state.field-type: found 5,000 times; ")
+    assert [line.split(":")[0] for line in short[1:4]] == [f"    state.bin record {n} (Job)" for n in (1, 2, 3)]
+    assert short[4] == "    and more (--all lists all)"
+    assert len([line for line in told("--all") if "state.field-type" in line]) == 5000
+    listed = json.loads(run("verify", path, "--json").out)["reports"][0]["findings"]
+    assert [f["place"] for f in listed if f["check"] == "state.field-type"][-1] == "and so on"
+    each = json.loads(run("verify", path, "--json", "--all").out)["reports"][0]["findings"]
+    assert len([f for f in each if f["check"] == "state.field-type"]) == 5000
+
+
+def test_of_what_is_damaged_the_next_step_is_told(tmp_path: Path) -> None:
+    (tmp_path / "cut.snap").write_bytes(MONDAY.read_bytes()[:20_000])
+    (tmp_path / "page.snap").write_bytes(b"<html>")
+    ran = run("verify", tmp_path / "cut.snap")
+    assert "checked: archive\n" in ran.out, "no more could be"
+    assert ran.out.endswith("what is certain in it: --salvage OUT writes that as a whole archive\n")
+    assert "salvage" not in run("verify", tmp_path / "page.snap").out
+    line = failed(run("show", tmp_path / "cut.snap"))
+    assert line.endswith(f"`snapkit verify {tmp_path / 'cut.snap'} --salvage OUT` writes what is certain in it")
+    assert "salvage" not in failed(run("show", tmp_path / "page.snap"))
+
+
+def test_a_rehearsal_that_found_nothing_is_on_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nomad = tmp_path / "nomad"
+    nomad.write_text("#!/bin/sh\necho 'Nomad v9.9.9'\necho more\n")
+    nomad.chmod(0o700)
+    monkeypatch.setenv("NOMAD_BIN", str(nomad))
+    monkeypatch.setattr("snapkit.cluster.rehearse.rehearse", lambda source: [])
+    text = run("verify", "--rehearse", MONDAY).out
+    assert "checked: archive, framing, records, references, rehearsal\n" in text
+    assert text.endswith(f"rehearsal: Nomad v9.9.9, a throwaway server by {nomad}, was asked for 1 of 1\n")
+    done = json.loads(run("verify", "--rehearse", MONDAY, "--json", "--evidence", tmp_path / "evidence").out)
+    assert done["rehearsal"] == {"binary": str(nomad), "release": "Nomad v9.9.9", "sources": [str(MONDAY)]}
+    assert done["reports"][0]["levels"][-1] == "rehearsal"
+    entry = Path(done["evidence"]["path"]).read_text()
+    assert f'"rehearsal":"Nomad v9.9.9, {nomad}"' in entry
