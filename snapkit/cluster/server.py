@@ -873,7 +873,13 @@ class _CutError(ConnectionResetError):
     """A fault that was asked for."""
 
 
+#: What uvicorn says to who wants a websocket (`nomad alloc exec`); there is nothing to install.
+_NO_WEBSOCKETS = ("Unsupported upgrade request", "No supported WebSocket library")
+
+
 def _is_news(record: logging.LogRecord) -> bool:
+    if record.getMessage().startswith(_NO_WEBSOCKETS):
+        return False
     return not (record.exc_info and isinstance(record.exc_info[1], _CutError))
 
 

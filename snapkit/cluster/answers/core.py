@@ -141,7 +141,7 @@ Handler = Callable[["Answers", Request], Answer]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A path of the API: `{x}` captures a segment, `{x:path}` one or more.
+    """A path of the API: `{x}` captures a segment, `{x:path}` one or more, `{x:job}` a job and nothing below one.
 
     Attributes:
         public: It is answered whatever token there is, also one that nobody has.
@@ -416,8 +416,16 @@ def envelope(index: int) -> Object:
 
 def compiled() -> list[tuple[re.Pattern[str], Route]]:
     """The routes as regular expressions over a path as it was sent (`%2F` still escaped); those first that say more."""
-    expression = re.compile(r"\{(\w+)(:path)?\}")
+    expression = re.compile(r"\{(\w+)(?::(path|job))?\}")
+    kinds = {None: "[^/]+", "path": ".+", "job": f"(?!{_BELOW_JOB}$).+"}
     return [
-        (re.compile(expression.sub(lambda m: f"(?P<{m[1]}>{'.+' if m[2] else '[^/]+'})", route.pattern)), route)
-        for route in sorted(ROUTES, key=lambda route: route.pattern.endswith(":path}"))
+        (re.compile(expression.sub(lambda m: f"(?P<{m[1]}>{kinds[m[2]]})", route.pattern)), route)
+        for route in sorted(ROUTES, key=lambda route: route.pattern.endswith((":path}", ":job}")))
     ]
+
+
+#: What is none, though a job's id could have such a name.
+_BELOW_JOB = (
+    r".*(?:/|%2[Ff])(?:evaluate|revert|stable|dispatch|payload|scale|actions?|force|versions|allocations|evaluations"
+    r"|deployments?|summary|submission|services|plan|tag)"
+)

@@ -26,7 +26,6 @@ from snapkit.cluster.answers.core import (
     route,
     terminal,
 )
-from snapkit.cluster.answers.refused import refuse_below_job
 from snapkit.cluster.answers.snappy import expanded
 from snapkit.cluster.jobdiff import diff_jobs
 
@@ -229,9 +228,8 @@ def job_scale(answers: Answers, request: Request) -> Answer:
     return Answer(body, index)
 
 
-@route("/job/{id:path}")
+@route("/job/{id:job}")
 def job(answers: Answers, request: Request) -> Answer:
-    refuse_below_job("GET", request.path["id"])
     check(request.identity.acl.allow_namespace(request.namespace, "read-job"))
     found = answers.find("jobs", request.namespace, request.path["id"], missing="job not found", row="jobs")
     if found.get("Payload"):  # which the state has compressed

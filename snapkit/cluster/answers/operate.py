@@ -286,6 +286,14 @@ def set_scheduler(answers: Answers, request: Request) -> Answer:
     return answers.written({"Updated": True, "Index": index})
 
 
+@route("/acl/bootstrap", "PUT", "POST", public=True, bodiless=True)
+def bootstrap(answers: Answers, request: Request) -> Answer:
+    if not answers.authority.enabled:
+        raise ApiError(501, "ACLs are off in this state, and a served snapshot does not turn them on")
+    reset = answers.index("acl_token_bootstrap")
+    raise ApiError(400, f"ACL bootstrap already done (reset index: {reset})")
+
+
 @route("/system/gc", "PUT", "POST", bodiless=True)
 def collect_garbage(answers: Answers, request: Request) -> Answer:
     """What a scheduler would do by and by: nothing is collected here."""

@@ -111,11 +111,6 @@ _NAMELESS: Mapping[str, tuple[int, str]] = {
     "/v1/allocation/": (500, "alloc lookup failed: index error: UUID must be 36 characters"),
     "/v1/evaluation/": (500, "failed to lookup eval: eval lookup failed: index error: UUID must be 36 characters"),
 }
-#: What is below a job, which is none though its id could have such a name.
-_BELOW_JOB = re.compile(
-    r".*/(evaluate|revert|stable|dispatch|dispatch/payload|scale|action|periodic/force|versions|allocations|evaluations"
-    r"|deployments?|summary|submission|services|actions|plan|tag)"
-)
 _COMPILED = [(re.compile(pattern), methods) for pattern, methods in _UNANSWERED.items()]
 
 
@@ -135,13 +130,3 @@ def refusal(method: str, path: str, allowed: Collection[str]) -> ApiError:
     if methods or allowed:
         return ApiError(405, "Invalid method")
     return ApiError(404, "")
-
-
-def refuse_below_job(method: str, job_id: str) -> None:
-    """Refuse what was taken for a job.
-
-    Raises:
-        ApiError: It is none.
-    """
-    if _BELOW_JOB.fullmatch(job_id):
-        raise refusal(method, f"/v1/job/{job_id}", ())

@@ -13,7 +13,6 @@ from typing import Any
 
 from snapkit.cluster.answers import jobspec
 from snapkit.cluster.answers.core import Answer, Answers, ApiError, Object, Request, check, route
-from snapkit.cluster.answers.refused import refuse_below_job
 from snapkit.cluster.jobdiff import diff_jobs
 from snapkit.errors import RecordError
 
@@ -69,9 +68,8 @@ def register_any(answers: Answers, request: Request) -> Answer:
     return _register(answers, request, None)
 
 
-@route("/job/{id:path}", "PUT", "POST")
+@route("/job/{id:job}", "PUT", "POST")
 def register(answers: Answers, request: Request) -> Answer:
-    refuse_below_job("PUT", request.path["id"])
     return _register(answers, request, request.path["id"])
 
 
@@ -111,9 +109,8 @@ def registered(answers: Answers, request: Request, job: Object) -> Answer:
     return Answer(body | NOTHING_SAID, at, write=True)
 
 
-@route("/job/{id:path}", "DELETE")
+@route("/job/{id:job}", "DELETE")
 def deregister(answers: Answers, request: Request) -> Answer:
-    refuse_below_job("DELETE", request.path["id"])
     namespace, job_id, purge = request.namespace, request.path["id"], request.flag("purge")
     rights = ("submit-job", "purge-job", *(() if purge else ("deregister-job",)))
     check(any(request.identity.acl.allow_namespace(namespace, right) for right in rights))
