@@ -164,7 +164,8 @@ def list_(
 def _shown(frame: pd.DataFrame) -> list[str]:
     """The columns that a person wants first."""
     first = ["Created", "Verdict", "Error", "ClusterID", "Index", "Version", "Size", "StateBytes", "Findings"]
-    return [name for name in first if name != "Error" or frame["Error"].ne("").any()]
+    some = {"Error": frame["Error"].ne("").any(), "Outdated": frame["Outdated"].any()}
+    return [name for name in [*first, "Outdated"] if some.get(name, True)]
 
 
 @fleet.command(

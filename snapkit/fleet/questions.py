@@ -102,13 +102,14 @@ class Questions(ABC):
     def _extracted(self, *tables: str) -> list[Archive]:
         """The archives, with these tables extracted."""
         archives = self._whole()
-        self._warn(self._told(archives, self._extract(archives, tables)))
+        self._warn(self._told(archives, self._extract(archives, tables)), 4)
         return archives
 
-    def _warn(self, told: pd.DataFrame) -> None:
+    def _warn(self, told: pd.DataFrame, level: int) -> None:
+        """Of what is left out, where the question was asked: so many calls from here."""
         reasons = told.loc[told["Status"] == "left out", "Message"].tolist()
         if reasons:
-            warnings.warn(LeftOutWarning(reasons, len(told)), stacklevel=4)
+            warnings.warn(LeftOutWarning(reasons, len(told)), stacklevel=level)
 
     def _told(self, archives: Sequence[Archive], extracted: pd.DataFrame) -> pd.DataFrame:
         """What was extracted, and the archives of which nothing could be."""
@@ -281,7 +282,7 @@ class Questions(ABC):
             raise SnapshotError(f"can't be {by!r:.40} and {measure!r:.40}", "growth", "by table or job, Bytes or Count")
         everything = self._whole()
         archives = one_cluster(everything, cluster)
-        self._warn(self._told(everything, self._extract(archives, [] if by == "table" else list(OF_JOBS))))
+        self._warn(self._told(everything, self._extract(archives, [] if by == "table" else list(OF_JOBS))), 3)
         if by == "table":
             return growth_by_table(self.tables, archives, measure).iloc[:, :top]
         with self._asked():

@@ -169,10 +169,13 @@ def test_a_damaged_archive_is_left_out_and_told(tmp_path: Path) -> None:
     status = dict(zip(told["Source"].str[-6:], told["Status"], strict=True))
     assert status == {"0.snap": "extracted", "1.snap": "left out", "3.snap": "left out"}
     assert told.loc[told["Status"] == "left out", "Message"].str.len().gt(20).all()
-    for ask in (lambda: catalog.table("jobs"), lambda: catalog.growth(), lambda: catalog.growth("job")):
+    for asked in ("catalog.table('jobs')", "catalog.growth()", "catalog.growth('job')", "catalog.sql('FROM jobs')"):
         with pytest.warns(LeftOutWarning, match=r"2 of 3 archives are left out, .*: .*1\.snap") as heard:
-            ask()
-        assert [warning.filename for warning in heard] == [__file__], "where it was asked"
+            exec(compile(asked, "where it was asked", "exec"), {"catalog": catalog})
+        assert [warning.filename for warning in heard] == ["where it was asked"]
+        (message,) = (warning.message for warning in heard)
+        assert isinstance(message, LeftOutWarning)
+        assert ["1.snap" in reason for reason in message.reasons].count(True) == 1
 
 
 def test_fields_and_types_that_the_schema_lacks(tmp_path: Path) -> None:
