@@ -11,7 +11,7 @@ from snapkit.state.verify.subject import Subject
 
 for _id, _severity, _title, _advice in (
     ("rehearse.refused", "error", "A real server refused it.", "read the server's words"),
-    ("rehearse.died", "error", "A real server died of it, or has no leader since.", "not for that release"),
+    ("rehearse.died", "error", "A real server died of it, or has no leader since.", "do not restore it there"),
     ("rehearse.unclear", "error", "A real server answered an error and may have swapped its state.", "read its words"),
     ("rehearse.missing", "error", "A real server took it, and lacks a record of it.", "do not rely on this archive"),
     ("rehearse.changed", "warning", "A real server took it, and has a record otherwise.", "compare the two"),
