@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from snapkit.format.records import Tally
 
 NESTED_WIDTH = 60  # characters of a nested value in a table; --json shows all
+CELL_WIDTH = 2_000  # of any value in one: as wide as the widest is every line written
 GAP = 3  # between two columns
 WIDE = 160  # columns of what is no terminal: so many are chosen
 ENDLESS = 1 << 20  # and lines of it are never broken: whoever reads a pipe takes them line by line
@@ -31,6 +32,11 @@ AMOUNTS = re.compile(r"Count|Bytes|Rows|Records|Size|Growth|Copies")  # columns 
 def printable(text: str) -> str:
     """Without control characters: what an archive holds must not drive the terminal."""
     return "".join(c if c.isprintable() or c in "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def cell(text: str) -> str:
+    """As much of a text as a table's cell takes; --json shows all."""
+    return printable(brief(text, CELL_WIDTH))
 
 
 def one_line(text: str) -> str:
@@ -79,7 +85,7 @@ def grid(*names: str, right: Sequence[int] = ()) -> Table:
 
     table = Table(box=box.SIMPLE_HEAD if any(names) else None, pad_edge=False, show_header=any(names))
     for i, name in enumerate(names):
-        table.add_column(printable(name), justify="right" if i in right else "left", overflow="fold")
+        table.add_column(cell(name), justify="right" if i in right else "left", overflow="fold")
     return table
 
 
@@ -188,7 +194,7 @@ def _draw_rows(names: list[str], rows: list[dict[str, str]]) -> None:
         table = grid("", "")
         for name in names:
             if row[name]:
-                table.add_row(name, row[name])
+                table.add_row(cell(name), row[name])
         draw(table)
         print()
 
@@ -219,8 +225,8 @@ def _cell(value: Any, name: str) -> str:
     if isinstance(value, float):
         return f"{value:.3g}"
     if isinstance(value, tuple):
-        return printable("/".join(str(part) for part in value))
+        return cell("/".join(str(part) for part in value))
     if isinstance(value, dict | list):
         text = json.dumps(value, ensure_ascii=False)
         return printable(brief(text, NESTED_WIDTH))
-    return printable(str(value))
+    return cell(str(value))

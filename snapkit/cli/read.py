@@ -26,7 +26,7 @@ from snapkit.cli.inputs import (
     salvage_told,
     source_of,
 )
-from snapkit.cli.output import draw, grid, note_oddities, one_line, print_json, printable, show_frame
+from snapkit.cli.output import cell, draw, grid, note_oddities, one_line, print_json, printable, show_frame
 from snapkit.errors import SnapshotError
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _print_inspected(found: Archive, stats: list[dict[str, Any]]) -> None:
         "Servers": ", ".join(str(server.get("Address")) for server in servers) or "unknown",
         "State": f"{total:,} bytes, SHA-256 {next(m.sha256 for m in found.members if m.name == 'state.bin')}",
     }.items():
-        summary.add_row(name, printable(str(value)))
+        summary.add_row(name, cell(str(value)))
     table = grid("Type", "Count", "Bytes", "Share", right=(1, 2, 3))
     for row in stats:
         table.add_row(row["Name"], f"{row['Count']:,}", f"{row['Sum']:,}", f"{row['Sum'] / total:.1%}")

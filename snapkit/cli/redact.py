@@ -12,7 +12,7 @@ import typer
 
 from snapkit.cli.app import app
 from snapkit.cli.inputs import FILE, Identity, Json, Overwrite, opened, progress_bar, require_free
-from snapkit.cli.output import draw, grid, one_line, print_json, printable
+from snapkit.cli.output import cell, draw, grid, one_line, print_json
 from snapkit.errors import SnapshotError
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def _as_json(done: Redaction) -> dict[str, object]:
 def _show(done: Redaction) -> None:
     rows = grid("Table", "Field", "Replaced", right=(2,))
     for (table, place), count in sorted(done.counts.items()):
-        rows.add_row(table, printable(place), f"{count:,}")
+        rows.add_row(table, cell(place), f"{count:,}")
     if done.counts:
         draw(rows)
     for kind, what in _TELLING.items():
@@ -136,7 +136,7 @@ def _check(file: str, identity: str | None, json_: bool) -> None:
         counts = Counter((row["Table"], _place(row["Path"]), row["Detector"]) for row in rows)
         table = grid("Table", "Field", "Looks like", "Found", right=(3,))
         for (name, place, detector), count in sorted(counts.items()):
-            table.add_row(name, printable(place), detector, f"{count:,}")
+            table.add_row(name, cell(place), detector, f"{count:,}")
         if counts:
             draw(table)
         told = f"{len(rows):,} values look like secrets (--json lists each); `snapkit redact IN OUT` replaces secrets"

@@ -13,7 +13,7 @@ import typer
 
 from snapkit.cli.app import app
 from snapkit.cli.inputs import FILE, Identity, Json, Limit, Output, Overwrite, Tables, expanded, opened, require_free
-from snapkit.cli.output import draw, grid, one_line, print_json, print_text, printable, show_frame, width
+from snapkit.cli.output import cell, draw, grid, one_line, print_json, print_text, show_frame, width
 from snapkit.errors import SnapshotError
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def _show(found: pd.DataFrame, limit: int | None) -> None:
     rows = grid("When (UTC)", "Kind", "What", "Index", right=(3,))
     for event in shown.to_dict("records"):
         index = "" if event["Index"] is None or event["Index"] != event["Index"] else str(event["Index"])
-        when, what = told_time(event, _shown, _between), printable(one_line(event["Message"]))
+        when, what = told_time(event, _shown, _between), one_line(cell(event["Message"]))
         if narrow:
             print_text(f"{when}  {event['Kind']}{f'  index {index}' if index else ''}\n")
             indent = " " * 4

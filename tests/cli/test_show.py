@@ -15,6 +15,7 @@ from snapkit.cli.output import show_frame
 from tests import forge
 
 from ..conftest import ARCHIVES, ORACLES, oracle, path_of
+from ..state import samples
 from . import failed, fine, run
 
 MONDAY = path_of("v2.0.5/monday")
@@ -358,3 +359,19 @@ def test_json_gives_control_characters_back() -> None:
         "-", "jobs", EVIL, EVIL, stdin=forge.archive(forge.state(forge.record(1, {"Namespace": EVIL, "ID": EVIL})))
     )
     assert (job["ID"], job["Namespace"]) == (EVIL, EVIL)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["show", "jobs"], ["sizes", "--by", "job"], ["sizes", "--by", "field"], ["inspect"], ["timeline"]],
+    ids=" ".join,
+)
+def test_a_long_name_does_not_make_every_line_as_long(words: list[str], tmp_path: Path) -> None:
+    long = "n" * 1_000_000
+    job = {"Namespace": "default", "ID": long, "Name": long, "SubmitTime": 1_795_471_701_682_512_345, long: 1}
+    state = forge.state(samples.records("jobs", job))
+    meta = forge.meta_json(len(state), Configuration={"Servers": [{"Address": "a"}] * 10_000})
+    source = tmp_path / "long.snap"
+    source.write_bytes(forge.archive(state, meta))
+    command, *rest = words
+    assert len(fine(command, source, *rest)) < 50_000
