@@ -71,7 +71,7 @@ class Reading:
 def reads_archives(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options of `Reading`, which is its argument `reading`; what it leaves out is told."""
     own = inspect.signature(command, eval_str=True)
-    kinds = get_type_hints(Reading, globals(), {"Level": str, "Catalog": object}, include_extras=True)
+    kinds = get_type_hints(Reading, include_extras=True)
     options = [
         inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=kinds[f.name])
         for f in fields(Reading)

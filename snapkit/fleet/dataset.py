@@ -246,7 +246,7 @@ class _Entry:
 
 
 class Dataset:
-    """The records of many archives in a folder, added to by `extract()`, asked by `sql()` and `table()`."""
+    """The records of many archives in a folder: added to by `extract()`, asked by views.py and history.py."""
 
     def __init__(self, folder: Path, key: bytes) -> None:
         """Open the dataset of a folder, or begin one with the first `extract()`.
