@@ -12,13 +12,14 @@ import typer
 
 from snapkit.cli.app import app
 from snapkit.cli.inputs import FILE, Identity, Json, Overwrite, opened, progress_bar, require_free
-from snapkit.cli.output import cell, draw, grid, one_line, print_json
+from snapkit.cli.output import cell, counted, draw, grid, one_line, print_json
 from snapkit.errors import SnapshotError
 
 if TYPE_CHECKING:
     from snapkit.state.redact.whole import Redaction
 
 KEY, TOKEN = "SNAPKIT_REDACT_KEY", "SNAPKIT_REDACT_TOKEN"
+FEW = 6  # fields of each kind that are told of those that are left
 _TELLING = {"identifies": "names persons or hosts", "url": "text, but for credentials", "free": "free text"}
 
 
@@ -113,10 +114,13 @@ def _show(done: Redaction) -> None:
     for kind, what in _TELLING.items():
         places = sorted({place for _, place, found in done.left if found == kind})
         if places:
-            print(f"left, and may tell something ({what}): {', '.join(places)}")
+            more = f" and {counted(len(places) - FEW, 'more field')}" if len(places) > FEW else ""
+            print(f"left, and may tell something ({what}): {', '.join(places[:FEW])}{more}")
     names = len({place for _, place, kind in done.left if not kind})
     if names:
-        print(f"left as well: names, ids and states in {names} fields (--json lists them, docs/redaction.md too)")
+        print(
+            f"left as well: names, ids and states in {names} fields (--json lists all that is left, docs/redaction.md too)"
+        )
     for note in done.notes:
         print(f"snapkit: note: {one_line(note)}", file=sys.stderr)
     if done.token is not None:
