@@ -325,8 +325,8 @@ class ServedCluster:
                     # JSON that has other shapes than Nomad's, which a real server says in words of Go's.
                     raise ApiError(400, f"the body is not as Nomad's API has it ({error})") from error
                 if answers.edits or answers.changes:
-                    self._raft_index = index
-                    self._edit(index, answers.changes, answers.edits)
+                    self._raft_index = answers.next_index
+                    self._edit(self._raft_index, answers.changes, answers.edits)
             headers = {"Content-Type": "application/json"} | self.about_state(answer.index)
             if answer.write:
                 headers = {name: value for name, value in headers.items() if name in ("Content-Type", "X-Nomad-Index")}

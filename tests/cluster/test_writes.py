@@ -36,14 +36,15 @@ PATIENCE = 30.0  # seconds until a restored server must know its tokens
 
 #: What the writes touch; in other tables a live server has changes of its own.
 TABLES = (
-    "jobs", "job_versions", "job_summaries", "job_submissions", "evals", "scaling_policies", "periodic_launches",
+    "jobs", "job_versions", "job_summaries", "job_submissions", "evals", "scaling_policies", "scaling_events",
+    "periodic_launches",
     "variables", "variables_quotas", "namespaces", "node_pools", "acl_policies", "acl_roles", "acl_auth_methods",
     "acl_binding_rules", "acl_tokens", "scheduler_config", "indexes",
 )  # fmt: skip
 #: Rows of the Index table that a live server writes by itself.
 OWN_ROWS = {"nodes", "allocs", "service_registrations", "root_keys", "deployment"}
 INDEXES = {"CreateIndex", "ModifyIndex", "JobModifyIndex", "EvalCreateIndex", "Index", "Value"}
-TIMES = {"CreateTime", "ModifyTime", "SubmitTime", "ExpirationTime", "Launch", "TaggedTime"}
+TIMES = {"CreateTime", "ModifyTime", "SubmitTime", "ExpirationTime", "Launch", "TaggedTime", "Time"}
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -230,6 +231,19 @@ STEPS: Mapping[str, list[Step]] = {
         Step("DELETE", "/v1/job/web/versions/nosuch/tag?namespace=shop"),
         Step("DELETE", "/v1/job/web/versions/golden/tag?namespace=shop", who="nobody"),
         Step("DELETE", "/v1/job/web/versions/golden/tag?namespace=shop"),
+        Step("PUT", "/v1/job/train/scale?namespace=batch",
+             {"Count": 3, "Target": {"Group": "train"}, "Message": "more", "Meta": {"a": 1}}),
+        Step("PUT", "/v1/job/train/scale?namespace=batch",
+             {"Target": {"Group": "train"}, "Message": "no", "Error": True}),
+        Step("PUT", "/v1/job/train/scale?namespace=batch", {"Count": -1, "Target": {"Group": "train"}}),
+        Step("PUT", "/v1/job/train/scale?namespace=batch", {"Count": 1, "Target": {"Group": "x"}}),
+        Step("PUT", "/v1/job/train/scale?namespace=batch", {"Count": 1}),
+        Step("PUT", "/v1/job/train/scale?namespace=batch", {"Count": 1, "Target": {"Job": "x"}}),
+        Step("PUT", "/v1/job/train/scale?namespace=batch", {"Count": 1, "Target": {"Group": "train"}}, who="nobody"),
+        Step("PUT", "/v1/job/web/scale?namespace=shop", {"Count": 3, "Target": {"Group": "front"}}),
+        Step("PUT", "/v1/job/web/scale?namespace=shop", {"Count": 99, "Target": {"Group": "front"}}),
+        Step("PUT", "/v1/job/node-exporter/scale", {"Count": 2, "Target": {"Group": "exporter"}}),
+        Step("PUT", "/v1/job/nosuch/scale", {"Count": 1, "Target": {"Group": "x"}}),
         Step("PUT", "/v1/validate/job", {"Job": SMALL}),
         Step("PUT", "/v1/validate/job", {"Job": {"ID": "x y"}}),
         Step("PUT", "/v1/operator/scheduler/configuration", {"SchedulerAlgorithm": "spread", "PauseEvalBroker": True}),
@@ -425,7 +439,7 @@ def test_what_was_recorded_is_what_is_asked() -> None:
         chapter: sorted(names) for chapter, names in asked.items()
     }
     statuses = {answer[0] for found in recorded().values() for answer in found["answers"].values()}
-    assert statuses == {200, 204, 400, 403, 409, 500}
+    assert statuses == {200, 204, 400, 403, 404, 409, 500}
 
 
 @pytest.mark.parametrize(

@@ -183,7 +183,7 @@ class Answers:
     Attributes:
         edits: What a write leaves behind; whoever asked puts it into the state.
         changes: Of tables that have no key, what becomes of their record.
-        next_index: Raft's, that a write has.
+        next_index: Raft's, that a write has; the last one's, if several are made.
         now: Of a write, in Unix nanoseconds.
     """
 

@@ -6,7 +6,7 @@ Source: Nomad's nomad/*_endpoint.go for rights and refusals, nomad/state/state_s
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from snapkit.cluster.answers.core import (
@@ -22,8 +22,10 @@ from snapkit.cluster.answers.core import (
 from snapkit.cluster.answers.jobspec import errors
 from snapkit.cluster.answers.write_jobs import (
     NOTHING_SAID,
+    job_status,
     new_evaluation,
     put_evaluation,
+    put_job,
     registered,
     runs_by_itself,
 )
@@ -150,10 +152,21 @@ def evaluate(answers: Answers, request: Request) -> Answer:
         kind = "periodic" if job.get("Periodic") else "parameterized"
         raise ApiError(500, f"can't evaluate {kind} job")
     eval_ = new_evaluation(answers, job, "job-register", {}) | {"JobModifyIndex": job["ModifyIndex"]}
-    put_evaluation(answers, eval_)
+    _put_evaluation_of(answers, job, eval_)
     index = answers.next_index
     body = {"EvalID": eval_["ID"], "EvalCreateIndex": index, "JobModifyIndex": job["ModifyIndex"], "Warnings": ""}
     return answers.written(body | {"Index": index} | NOTHING_SAID)
+
+
+def _put_evaluation_of(answers: Answers, job: Object, eval_: Object) -> None:
+    """Put an evaluation, which a dead job comes to life by."""
+    put_evaluation(answers, eval_)
+    status = job_status(answers, job, evaluated=True)
+    if status != job["Status"]:
+        job |= {"Status": status, "ModifyIndex": answers.next_index}
+        answers.edits.put("jobs", job)
+        answers.edits.put("job_versions", job)
+        answers.edits.stamp(answers.next_index, "jobs", "job_version")
 
 
 def _job(answers: Answers, request: Request, missing: str) -> Object:
@@ -244,6 +257,84 @@ def _put_version(answers: Answers, version: Object) -> None:
         answers.edits.put("jobs", version)
     answers.edits.put("job_versions", version)
     answers.edits.stamp(answers.next_index, "job_version")
+
+
+@route("/job/{id:path}/scale", "PUT", "POST")
+def scale(answers: Answers, request: Request) -> Answer:
+    """Set a group's count, or note that it could not be: three writes, as a server makes them."""
+    target, job_id, namespace = request.body.get("Target") or {}, request.path["id"], request.namespace
+    if target.get("Job") not in (None, "", job_id):
+        raise ApiError(400, "job ID in payload did not match URL")
+    acl, name = request.identity.acl, str(target.get("Group") or "")
+    check(any(acl.allow_namespace(namespace, right) for right in ("scale-job", "submit-job")))
+    count = request.body.get("Count")
+    for wrong, words in (
+        (target.get("Namespace") not in (None, "", namespace), "namespace in payload did not match header"),
+        (not name, "missing task group name for scaling action"),
+        (count is not None and int(count) < 0, "scaling action count can't be negative"),
+        (count is not None and request.body.get("Error"), "scaling action should not contain count if error is true"),
+    ):
+        if wrong:
+            raise ApiError(400, words)
+    job = answers.lookup("jobs", namespace, job_id)
+    if job is None:
+        raise ApiError(404, f'job "{job_id}" not found')
+    group = next((group for group in job["TaskGroups"] if group["Name"] == name), None)
+    if group is None:
+        raise ApiError(400, f'task group "{name}" specified for scaling does not exist in job')
+    event: Object = {
+        "Time": answers.now, "PreviousCount": group["Count"], "Count": count, "Error": bool(request.body.get("Error")),
+        "Message": str(request.body.get("Message") or ""), "Meta": request.body.get("Meta"),
+    }  # fmt: skip
+    body: Object = {"EvalID": "", "EvalCreateIndex": 0, "JobModifyIndex": job["ModifyIndex"], "Warnings": ""}
+    if count is not None:
+        _refuse_count(answers, job, group, int(count))
+        group["Count"] = int(count)
+        body["JobModifyIndex"] = answers.next_index
+        put_job(answers, answers.lookup("jobs", namespace, job_id), job, None, evaluated=False)
+        answers.next_index += 1
+        if not runs_by_itself(job):
+            eval_ = new_evaluation(answers, job, "job-scaling", {}) | {"JobModifyIndex": body["JobModifyIndex"]}
+            _put_evaluation_of(answers, job, eval_)
+            body |= {"EvalID": eval_["ID"], "EvalCreateIndex": answers.next_index}
+            event["EvalID"] = eval_["ID"]
+            answers.next_index += 1
+    index = answers.next_index
+    found = answers.lookup("scaling_events", namespace, job_id) or {"Namespace": namespace, "JobID": job_id}
+    events = {**(found.get("ScalingEvents") or {})}
+    events[name] = [event | {"CreateIndex": index}, *(events.get(name) or ())][:TRACKED_EVENTS]
+    answers.edits.put("scaling_events", found | {"ScalingEvents": events, "ModifyIndex": index})
+    _keep_nil(answers.edits.records["scaling_events"][namespace, job_id], events)
+    answers.edits.stamp(index, "scaling_event")
+    return answers.written(body | NOTHING_SAID | {"Index": index, "KnownLeader": True})
+
+
+TRACKED_EVENTS = 20
+
+
+def _keep_nil(record: Any, events: Mapping[str, Sequence[Object]]) -> None:
+    """An event's count and evaluation may be none, which is not 0 and not empty."""
+    for group, of_group in record[b"ScalingEvents"].items():
+        for packed, event in zip(of_group, events[group.decode()], strict=True):
+            packed |= {name.encode(): None for name in ("Count", "EvalID") if event.get(name) is None}
+
+
+def _refuse_count(answers: Answers, job: Object, group: Object, count: int) -> None:
+    if job["Type"] == "system" and count > 1:
+        raise ApiError(400, 'jobs of type "system" can only be scaled between 0 and 1')
+    policy = group.get("Scaling")
+    if policy and count < policy["Min"]:
+        raise ApiError(400, f"group count was less than scaling policy minimum: {count} < {policy['Min']}")
+    if policy and count > policy["Max"]:
+        raise ApiError(400, f"group count was greater than scaling policy maximum: {count} > {policy['Max']}")
+    of_job = [
+        d
+        for d in answers.objects("deployments")
+        if (d["Namespace"], d["JobID"], d["JobCreateIndex"]) == (job["Namespace"], job["ID"], job["CreateIndex"])
+    ]
+    newest = max(of_job, key=lambda d: int(d["CreateIndex"]), default=None)
+    if newest is not None and newest["Status"] not in ("failed", "successful", "cancelled"):
+        raise ApiError(400, "job scaling blocked due to active deployment")
 
 
 # -- the server

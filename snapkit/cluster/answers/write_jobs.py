@@ -95,7 +95,7 @@ def registered(answers: Answers, request: Request, job: Object) -> Answer:
     changed = old is None or not jobspec.same_spec(old, job)
     if changed:
         submission = request.body.get("Submission")
-        _put_job(answers, old, job, submission if isinstance(submission, dict) else None, evaluated=bool(eval_))
+        put_job(answers, old, job, submission if isinstance(submission, dict) else None, evaluated=bool(eval_))
     if eval_:
         put_evaluation(answers, eval_ | ({"JobModifyIndex": index} if changed else {}))
     at = index if changed or eval_ else int((old or {})["ModifyIndex"])
@@ -126,7 +126,7 @@ def deregister(answers: Answers, request: Request) -> Answer:
         stopped = old | {"Stop": True, "SubmitTime": answers.now}
         for policy in jobspec.scaling_policies(stopped):
             policy["Enabled"] = False
-        _put_job(answers, old, stopped, None, evaluated=bool(eval_))
+        put_job(answers, old, stopped, None, evaluated=bool(eval_))
     if eval_:
         put_evaluation(answers, eval_ | {"JobModifyIndex": answers.next_index})
     index = answers.next_index
@@ -211,7 +211,7 @@ def runs_by_itself(job: Mapping[str, Any]) -> bool:
 # -- what becomes of the state
 
 
-def _put_job(answers: Answers, old: Object | None, job: Object, submission: Object | None, *, evaluated: bool) -> None:
+def put_job(answers: Answers, old: Object | None, job: Object, submission: Object | None, *, evaluated: bool) -> None:
     index, edits = answers.next_index, answers.edits
     namespace, job_id = str(job["Namespace"]), str(job["ID"])
     if submission is None and old is not None and int(job["Version"]) <= int(old["Version"]):
@@ -220,7 +220,7 @@ def _put_job(answers: Answers, old: Object | None, job: Object, submission: Obje
     job |= {"CreateIndex": old["CreateIndex"] if old else index, "ModifyIndex": index, "JobModifyIndex": index}
     if old is not None:
         job["Version"] = max(int(job["Version"]), int(old["Version"]) + 1)
-    job["Status"] = _status(answers, job, evaluated)
+    job["Status"] = job_status(answers, job, evaluated=evaluated)
     _put_summary(answers, job)
     _put_scaling(answers, job)
     edits.put("jobs", job)
@@ -254,7 +254,7 @@ def _surplus(answers: Answers, job: Object) -> list[int]:
     return [int(every[goes]["Version"])]
 
 
-def _status(answers: Answers, job: Object, evaluated: bool) -> str:
+def job_status(answers: Answers, job: Object, *, evaluated: bool) -> str:
     if job["Type"] == "system" or runs_by_itself(job):
         return "dead" if job["Stop"] else "running"
     key = (job["Namespace"], job["ID"])
