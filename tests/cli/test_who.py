@@ -78,7 +78,9 @@ def test_rights_are_short_for_people() -> None:
 def test_who_could_have_and_that_it_is_hardly_known_who_did() -> None:
     text = fine("who", WEDNESDAY, "--can", "submit-job", "--namespace", "shop", columns=300)
     assert 'policy shop-deploy through role on-call: namespace "*": submit-job' in text
-    assert text.endswith("\n7 rows\nWho could have, by the rights in the snapshot. Of who did, it tells little: --did.\n")
+    assert text.endswith(
+        "\n7 rows\nWho could have, by the rights in the snapshot. Of who did, it tells little: --did.\n"
+    )
     assert {
         row["Name"] for row in rows(MONDAY, "--can", "write", "--path", "psp/credentials", "--namespace", "shop")
     } == {
