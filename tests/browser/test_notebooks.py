@@ -1,10 +1,14 @@
 """The notebooks in a real JupyterLab, driven by a real Chromium as a person would."""
 
+import shutil
+
 import pytest
 from playwright.sync_api import expect
 
 from tests.browser.contrast import faint
 from tests.browser.driving import PANEL, PICTURES, THEMES, Lab, picture, run_all, use_theme, wait_until_idle
+
+from ..conftest import ROOT
 
 EXPECTED = {
     "01-open-and-verify": ["meta.json", "as promised", "masked:", "the file was cut short: fetch it again"],
@@ -65,6 +69,20 @@ def test_a_notebook_runs_and_shows_what_it_should(lab: Lab, browser, notebook: s
                     heading.evaluate("heading => heading.scrollIntoView({block: 'start'})")
                     page.wait_for_timeout(300)
                 picture(page, notebook if theme.endswith("Light") else f"{notebook}-dark")
+
+
+def test_a_notebook_that_nobody_ran_here_shows_what_it_holds(lab: Lab, browser) -> None:
+    """JupyterLab trusts none, and shows of those neither widgets nor SVG."""
+    shutil.copyfile(ROOT / "notebooks" / "02-explore-state.ipynb", lab.folder / "not-run.ipynb")
+    with lab.page(browser, "not-run.ipynb") as page:
+        outputs = page.locator(f"{PANEL} .jp-OutputArea-output")
+        picture_ = outputs.locator("img")
+        picture_.first.scroll_into_view_if_needed()
+        expect(picture_.first).to_be_visible()
+        expect(outputs.get_by_text("<Chart")).to_have_count(0)
+        expect(outputs.locator(".snapkit-static")).to_be_visible()
+        expect(outputs.locator(".snapkit-static").get_by_text("197 kB of state")).to_be_visible()
+        assert faint(outputs) == []
 
 
 def test_a_person_restores_with_the_wizard(lab: Lab, browser) -> None:
