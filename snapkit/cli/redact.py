@@ -118,9 +118,7 @@ def _show(done: Redaction) -> None:
             print(f"left, and may tell something ({what}): {', '.join(places[:FEW])}{more}")
     names = len({place for _, place, kind in done.left if not kind})
     if names:
-        print(
-            f"left as well: names, ids and states in {names} fields (--json lists all that is left, docs/redaction.md too)"
-        )
+        print(f"left as well: names, ids and states in {names} fields (--json lists all, docs/redaction.md too)")
     for note in done.notes:
         print(f"snapkit: note: {one_line(note)}", file=sys.stderr)
     if done.token is not None:
