@@ -34,8 +34,11 @@ _FINGERPRINT = re.compile(r'^Attributes\["unique\.storage\.bytes(?:free|total)"\
 _WRITTEN = (
     "acl_policies", "acl_tokens", "acl_roles", "acl_auth_methods", "acl_binding_rules", "namespaces", "node_pools",
 )  # fmt: skip
+#: Tables of which a server moves ModifyIndex with every write of a record.
+_STAMPED = (*_WRITTEN, "jobs", "job_versions", "variables")
 #: Tables whose keys are names that people give: one of them may go and come again.
 _NAMED = ("jobs", "acl_policies", "acl_auth_methods", "csi_volumes", "variables", "namespaces", "node_pools")
+_MOST = 10  # altered objects that are told of one by one
 
 
 @long_work("Comparing")
@@ -221,6 +224,11 @@ def _notes(a: Snapshot, b: Snapshot, objects: Sequence[Changed]) -> Iterator[Fin
         yield from _restored(old, new, taken, objects)
         yield from _rewritten(taken, objects)
         yield from _made_anew(taken, objects)
+        altered = list(_altered(objects))
+        yield from altered[:_MOST]
+        if len(altered) > _MOST:
+            what = f"{len(altered) - _MOST:,} more objects differ and were not written"
+            yield Finding("compare.altered", "warning", "", what, altered[0].advice)
 
 
 def _rewritten(taken: int | None, objects: Iterable[Changed]) -> Iterator[Finding]:
@@ -278,3 +286,27 @@ def _made_anew(taken: int | None, objects: Iterable[Changed]) -> Iterator[Findin
                 what = f"it was deleted and made anew in between (CreateIndex {was} became {now})"
                 place = f"table {item.kind.table}, {name_of(item.key)}"
                 yield Finding("compare.made-anew", "note", place, what, "the timeline dates both")
+
+
+def _altered(objects: Iterable[Changed]) -> Iterator[Finding]:
+    """What is another under the index of the same write: servers move the index with every write of these tables.
+
+    What a newer release fills in where nothing was, as it starts or restores, is no such change.
+    """
+    for item in objects:
+        if item.kind.table not in _STAMPED or item.change != "changed":
+            continue
+        was, now = (index_of(record) for record in (item.before, item.after))
+        paths = [f.path for f, noise in zip(item.fields, item.noise, strict=True) if not noise and _was_there(f)]
+        if was == now > 0 and paths:
+            which = f"{', '.join(paths[:3])}{' and more' if len(paths) > 3 else ''}"
+            what = f"it differs ({which}), and was not written (ModifyIndex {now} in both): one archive was altered"
+            place = f"table {item.kind.table}, {name_of(item.key)}"
+            yield Finding("compare.altered", "warning", place, what, "find out which: compare with other copies")
+
+
+def _was_there(change: FieldChange) -> bool:
+    """Is something another that was there, or has an element come or gone?"""
+    if change.change in ("added", "removed"):
+        return change.path.endswith("]")
+    return bool(value_of(change.before)) and bool(value_of(change.after))

@@ -323,6 +323,52 @@ def test_what_was_deleted_and_made_anew_under_its_name_is_pointed_out(table: str
     assert "became 970" in found.message
 
 
+@pytest.mark.parametrize(
+    ("table", "field", "value"),
+    [("acl_tokens", b"Name", b"another"), ("acl_policies", b"Rules", b"agent {}"), ("jobs", b"Priority", 99)],
+)
+def test_what_differs_under_the_index_of_one_write_was_altered(table: str, field: bytes, value: Any) -> None:
+    """An archive whose records were changed and whose sums were mended verifies: an earlier copy tells."""
+    with snapkit.open(day("friday")) as friday:
+        before = next(iter(friday.records(table)))
+
+        def altered(record: dict[bytes, Any]) -> bool:
+            key = tuple(record[name.encode()].decode() for name in BY_TABLE[table].key)
+            if key != before:
+                return False
+            record[field] = value
+            return True
+
+        forged = packed(friday, b"".join(edited(friday, {table: altered})))
+        assert snapkit.verify(forged).ok
+        found = [f for f in compare(friday, forged).found if f.check == "compare.altered"]
+    assert [(f.severity, f.place) for f in found] == [("warning", f"table {table}, {'/'.join(before)}")]
+    assert field.decode() in found[0].message
+
+
+def test_many_that_were_altered_are_counted() -> None:
+    with snapkit.open(day("friday")) as friday:
+
+        def altered(record: dict[bytes, Any]) -> bool:
+            record[b"Priority"] = 99
+            return True
+
+        state = b"".join(edited(friday, {"jobs": altered, "job_versions": altered}))
+        changes = compare(friday, packed(friday, state))
+        count = len(friday.records("jobs")) + len(friday.records("job_versions"))
+    found = [f.message for f in changes.found if f.check == "compare.altered"]
+    assert len(found) == 11 < count
+    assert found[-1] == f"{count - 10} more objects differ and were not written"
+
+
+@pytest.mark.parametrize("release", ["v0.12.12", "v1.4.14", "v1.8.4", "v2.0.5"])
+def test_real_servers_alter_nothing(release: str) -> None:
+    days = ["monday", "tuesday", *(["wednesday", "thursday", "friday"] if release == "v2.0.5" else [])]
+    for a, b in pairwise(days):
+        found = compare(path_of(f"{release}/{a}"), path_of(f"{release}/{b}")).found
+        assert "compare.altered" not in [f.check for f in found]
+
+
 def test_a_token_that_was_widened_and_put_back_is_pointed_out() -> None:
     with snapkit.open(day("friday")) as friday:
 
