@@ -102,7 +102,8 @@ JOBS = (
     ("default", "node-exporter"), ("shop", "nosuch"), ("*", "web"),
 )  # fmt: skip
 OBJECTS: Sequence[str] = [
-    *(f"/v1/job/{job}{of}{'&' if '?' in of else '?'}namespace={ns}" for ns, job in JOBS for of in OF_JOBS),
+    *(f"/v1/job/{job}{of}{'&' if '?' in of else '?'}namespace={ns}" for ns, job in JOBS for of in OF_JOBS
+      if of != "/scale" or (job != "nosuch" and ns != "*")),  # at an index that a server goes on from by itself
     *(f"/v1/{kind}/{key}" for kind, key in [
         ("allocation", ALLOC), ("evaluation", EVAL), ("evaluation", f"{EVAL}?related=true"), ("deployment", DEPLOYMENT),
         ("node", NODE), ("node", f"{NODE}/allocations"), ("evaluation", f"{EVAL}/allocations"),

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import snapkit
-from snapkit.cluster.answers.snappy import expanded
+from snapkit.cluster.answers.snappy import expanded, literal
 
 from ..conftest import path_of
 
@@ -39,6 +39,11 @@ def test_what_is_not_snappys_stays_as_it_is(data: bytes) -> None:
 @given(st.binary(max_size=64))
 def test_any_bytes_give_bytes(data: bytes) -> None:
     assert isinstance(expanded(data), bytes)
+    assert expanded(literal(data)) == data
+
+
+def test_a_long_payload_comes_back() -> None:
+    assert expanded(literal(bytes(range(256)) * 64)) == bytes(range(256)) * 64
 
 
 def test_a_real_payload() -> None:

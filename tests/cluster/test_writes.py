@@ -6,6 +6,7 @@ with Friday's state and a scheduler that is paused, since the served cluster has
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -21,6 +22,7 @@ import requests
 
 import snapkit
 from snapkit.cluster.answers import ApiError
+from snapkit.cluster.answers.snappy import expanded
 from snapkit.cluster.server import serve
 from snapkit.format.schema import BY_TABLE
 from snapkit.format.values import pack, unpack
@@ -43,9 +45,9 @@ TABLES = (
 )  # fmt: skip
 #: Rows of the Index table that a live server writes by itself.
 OWN_ROWS = {"nodes", "allocs", "service_registrations", "root_keys", "deployment"}
-INDEXES = {"CreateIndex", "ModifyIndex", "JobModifyIndex", "EvalCreateIndex", "Index", "Value"}
+INDEXES = {"CreateIndex", "ModifyIndex", "JobModifyIndex", "JobCreateIndex", "EvalCreateIndex", "Index", "Value"}
 TIMES = {"CreateTime", "ModifyTime", "SubmitTime", "ExpirationTime", "Launch", "TaggedTime", "Time"}
-UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+UUID = re.compile(r"(?<=/dispatch-)\d{10}-[0-9a-f]{8}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 @dataclass(frozen=True)
@@ -231,6 +233,14 @@ STEPS: Mapping[str, list[Step]] = {
         Step("DELETE", "/v1/job/web/versions/nosuch/tag?namespace=shop"),
         Step("DELETE", "/v1/job/web/versions/golden/tag?namespace=shop", who="nobody"),
         Step("DELETE", "/v1/job/web/versions/golden/tag?namespace=shop"),
+        Step("PUT", "/v1/job/encode/dispatch?namespace=batch", {"Payload": "bGF0ZSBzaG93", "Meta": {"title": "1"}}),
+        Step("PUT", "/v1/job/encode/dispatch?namespace=batch", {"Payload": "bGF0ZSBzaG93", "Meta": {"x": "1"}}),
+        Step("PUT", "/v1/job/encode/dispatch?namespace=batch", {"Payload": "bGF0ZSBzaG93"}),
+        Step("PUT", "/v1/job/encode/dispatch?namespace=batch", {"Meta": {"title": "1"}}),
+        Step("PUT", "/v1/job/encode/dispatch?namespace=batch", {"JobID": "x"}),
+        Step("PUT", "/v1/job/web/dispatch?namespace=shop", {"Payload": "bGF0ZSBzaG93"}),
+        Step("PUT", "/v1/job/nosuch/dispatch?namespace=shop", {"Payload": "bGF0ZSBzaG93"}),
+        Step("PUT", "/v1/job/encode/dispatch?namespace=batch", {"Payload": "bGF0ZSBzaG93"}, who="nobody"),
         Step("PUT", "/v1/job/train/scale?namespace=batch",
              {"Count": 3, "Target": {"Group": "train"}, "Message": "more", "Meta": {"a": 1}}),
         Step("PUT", "/v1/job/train/scale?namespace=batch",
@@ -330,6 +340,8 @@ def _steady(value: Any, names: Mapping[int, str], field: str = "", by_id: bool =
         return "of the id too"
     if field == "KeyID":
         return "some key"  # a leader that is restored at once may still make a key of its own
+    if field == "Payload" and value:
+        return expanded(base64.b64decode(value)).hex()
     if field == "Data":
         return len(value)
     if isinstance(value, str) and field != "NomadTokenID":

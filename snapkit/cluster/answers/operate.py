@@ -6,6 +6,8 @@ Source: Nomad's nomad/*_endpoint.go for rights and refusals, nomad/state/state_s
 
 from __future__ import annotations
 
+import base64
+import uuid
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -20,6 +22,7 @@ from snapkit.cluster.answers.core import (
     route,
 )
 from snapkit.cluster.answers.jobspec import errors
+from snapkit.cluster.answers.snappy import literal
 from snapkit.cluster.answers.write_jobs import (
     NOTHING_SAID,
     job_status,
@@ -257,6 +260,67 @@ def _put_version(answers: Answers, version: Object) -> None:
         answers.edits.put("jobs", version)
     answers.edits.put("job_versions", version)
     answers.edits.stamp(answers.next_index, "job_version")
+
+
+MOST_PAYLOAD = 16 << 10  # bytes
+
+
+@route("/job/{id:path}/dispatch", "PUT", "POST")
+def dispatch(answers: Answers, request: Request) -> Answer:
+    """Make a child of a parameterized job, which stays pending: there is no scheduler."""
+    job_id, namespace = request.path["id"], request.namespace
+    if request.body.get("JobID") not in (None, "", job_id):
+        raise ApiError(400, "Job ID does not match")
+    check(any(request.identity.acl.allow_namespace(namespace, right) for right in ("dispatch-job", "submit-job")))
+    parent = _job(answers, request, "parameterized job not found")
+    if not parent.get("ParameterizedJob") or parent.get("Dispatched"):
+        raise ApiError(500, f'Specified job "{job_id}" is not a parameterized job')
+    if parent["Stop"]:
+        raise ApiError(500, f'Specified job "{job_id}" is stopped')
+    payload = base64.b64decode(str(request.body.get("Payload") or ""))
+    meta = {str(name): str(value) for name, value in (request.body.get("Meta") or {}).items()}
+    priority = int(request.body.get("Priority") or parent["Priority"])
+    _refuse_dispatch(parent["ParameterizedJob"], payload, meta, priority)
+    token = str(request.body.get("IdempotencyToken") or request.query.get("idempotency_token") or "")
+    same = token and next((j for j in answers.objects("jobs") if j.get("DispatchIdempotencyToken") == token), None)
+    if same:
+        body = {"DispatchedJobID": same["ID"], "JobCreateIndex": same["CreateIndex"], "Index": same["ModifyIndex"]}
+        return Answer({"EvalID": "", "EvalCreateIndex": 0, **body}, int(same["ModifyIndex"]), write=True)
+    prefix = str(request.body.get("IdPrefixTemplate") or "")
+    launch = f"{answers.now // 10**9}-{uuid.uuid4().hex[:8]}"
+    child_id = f"{job_id}/dispatch-{prefix}-{launch}" if prefix else f"{job_id}/dispatch-{launch}"
+    child = parent | {
+        "ID": child_id, "Name": child_id, "ParentID": job_id, "Dispatched": True, "Status": "", "StatusDescription": "",
+        "DispatchIdempotencyToken": token, "Priority": priority, "Meta": {**(parent["Meta"] or {}), **meta} or None,
+        "Payload": base64.b64encode(literal(payload)).decode(),
+    }  # fmt: skip
+    eval_ = new_evaluation(answers, child, "job-register", {}) | {"JobModifyIndex": answers.next_index}
+    put_job(answers, None, child, None, evaluated=True)
+    put_evaluation(answers, eval_)
+    index = answers.next_index
+    summary = answers.lookup("job_summaries", namespace, job_id)
+    if summary is not None:
+        children = summary.get("Children") or {"Pending": 0, "Running": 0, "Dead": 0}
+        children = children | {"Pending": children["Pending"] + 1}
+        answers.edits.put("job_summaries", summary | {"Children": children, "ModifyIndex": index})
+        answers.edits.stamp(index, "job_summary")
+    body = {"DispatchedJobID": child_id, "EvalID": eval_["ID"], "EvalCreateIndex": index, "JobCreateIndex": index}
+    return answers.written(body | {"Index": index})
+
+
+def _refuse_dispatch(takes: Object, payload: bytes, meta: Mapping[str, str], priority: int) -> None:
+    required, optional = set(takes.get("MetaRequired") or ()), set(takes.get("MetaOptional") or ())
+    unknown, missing = sorted(meta.keys() - required - optional), sorted(required - meta.keys())
+    for wrong, words in (
+        (takes["Payload"] == "required" and not payload, "Payload is not provided but required by parameterized job"),
+        (takes["Payload"] == "forbidden" and payload, "Payload provided but forbidden by parameterized job"),
+        (len(payload) > MOST_PAYLOAD, f"Payload exceeds maximum size; {len(payload)} > {MOST_PAYLOAD}"),
+        (unknown, f"Dispatch request included unpermitted metadata keys: [{' '.join(unknown)}]"),
+        (missing, f"Dispatch did not provide required meta keys: [{' '.join(missing)}]"),
+        (not 1 <= priority <= 100, "dispatch job priority must be between [1, 100]"),
+    ):
+        if wrong:
+            raise ApiError(500, words)
 
 
 @route("/job/{id:path}/scale", "PUT", "POST")

@@ -50,3 +50,13 @@ def _element(data: bytes, at: int, out: bytearray) -> int:
     for _ in range(size):  # byte by byte: it may reach into what it writes
         out.append(out[-back])
     return at + width
+
+
+def literal(data: bytes) -> bytes:
+    """Data in the format, though no smaller."""
+    head, size = bytearray(), len(data)
+    while size > 0x7F:
+        head.append(size & 0x7F | 0x80)
+        size >>= 7
+    head.append(size)
+    return bytes(head) + (bytes([62 << 2]) + (len(data) - 1).to_bytes(3, "little") + data if data else b"")
