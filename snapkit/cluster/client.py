@@ -38,6 +38,7 @@ from snapkit.cluster.connection import (
     RestoreUnclearError,
     ServerError,
     TLSError,
+    body_of,
     parse_address,
     tls_context,
 )
@@ -94,6 +95,8 @@ DEFAULT_ADDRESS = "http://127.0.0.1:4646"
 
 GZIP = b"\x1f\x8b"
 BEGINNING = 512  # bytes that tell what something is
+MOST_CODINGS = 4  # one around the other, around an archive
+MOST_ANSWER = 1 << 30  # bytes of JSON, which are held in memory
 
 CONNECT_TIMEOUT = 10.0  # seconds
 READ_TIMEOUT = 60.0
@@ -406,11 +409,13 @@ class Client:
     ) -> Fetched:
         """Hand an answer's body on, less what was put around it on the way, hashing."""
         length = response.headers.get("Content-Length", "")
-        pieces = counted(
-            response.raw.stream(CHUNK, decode_content=False), int(length) if length.isdecimal() else None, progress
-        )
-        for coding in reversed(response.headers.get("Content-Encoding", "").lower().split(",")):
-            pieces = self._decoded(pieces, coding.strip())
+        pieces = counted(body_of(response), int(length) if length.isdecimal() else None, progress)
+        codings = [coding.strip() for coding in response.headers.get("Content-Encoding", "").lower().split(",")]
+        if len(codings) > MOST_CODINGS:
+            what = f"sent the archive in {len(codings):,} encodings, one around the other"
+            raise ClusterError(what, self.address, "does a proxy stand between?")
+        for coding in reversed(codings):
+            pieces = self._decoded(pieces, coding)
         digest, size, head = hashlib.sha256(), 0, b""
         for piece in pieces:
             if len(head) < len(GZIP):
@@ -583,7 +588,7 @@ class Client:
         with self._connection.exchange(
             method, path, self._query(query), timeout=timeout, body=body, accept=accept
         ) as response:
-            content, headers = response.content, response.headers
+            content, headers = self._content(response), response.headers
         value, status = None, response.status_code
         if content or method == "GET":
             try:
@@ -595,6 +600,17 @@ class Client:
         index, leader = headers.get("X-Nomad-Index", ""), headers.get("X-Nomad-KnownLeader")
         known = None if leader is None else leader == "true"
         return Answer(value, int(index) if index.isdecimal() else None, known, status)
+
+    def _content(self, response: requests.Response) -> bytes:
+        held, size = [], 0
+        for piece in body_of(response, decoded=True):
+            held.append(piece)
+            size += len(piece)
+            if size > MOST_ANSWER:
+                raise ServerError(
+                    f"answered with more than {MOST_ANSWER:,} bytes", self.address, "", response.status_code
+                )
+        return b"".join(held)
 
     def leader(self) -> str:
         """The RPC address of the leader; "" if there is none."""

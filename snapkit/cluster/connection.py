@@ -269,6 +269,13 @@ class _UnverifiedPool(HTTPSConnectionPool):
     ConnectionCls = _UnverifiedConnection
 
 
+class _Session(requests.Session):
+    """Requests takes a redirection apart, and fails over some, though it was told not to follow it."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """None that it could fail over."""
+
+
 class _Adapter(HTTPAdapter):
     """Sends everything through one pool, whatever the URL says: to the one address, under its own rules of TLS."""
 
@@ -357,7 +364,7 @@ class Connection:
         body: Any,
         accept: tuple[int, ...],
     ) -> Iterator[requests.Response]:
-        with requests.Session() as session:
+        with _Session() as session:
             session.trust_env = False  # no proxies, no ~/.netrc: see the top
             session.auth = self.credentials
             adapter = _Adapter(self._pool())
@@ -404,21 +411,22 @@ class Connection:
             data = response.raw.read(WORDS, decode_content=True)
         except urllib3_errors.HTTPError:
             data = b""
-        text = "".join(c if c.isprintable() else " " for c in data.decode("utf-8", "replace"))
+        return self._said(data.decode("utf-8", "replace"))
+
+    def _said(self, text: str) -> str:
+        text = "".join(c if c.isprintable() else " " for c in text)
         return self.credentials.scrub(" ".join(text.split()))
 
     def _refusal(self, response: requests.Response, asked: str) -> ClusterError:
         """The error that an answer other than success is."""
         status, body, where = response.status_code, self.words(response), self.endpoint.shown
-        said = "a page of HTML" if body.startswith("<") else f"{body:.300}" or response.reason or "nothing more"
+        reason = self._said(response.reason or "")
+        said = "a page of HTML" if body.startswith("<") else f"{body or reason:.300}" or "nothing more"
         what = f"answered {status} to {asked}: {said}"
         if "HTTP request to an HTTPS server" in body:
             return TLSError("speaks https, and the address says http", where, "use https:// in NOMAD_ADDR")
         if 300 <= status < 400:
-            target = urlsplit(response.headers.get("Location", ""))
-            place = self.credentials.scrub(
-                f"{target.scheme or 'http'}://{target.netloc.rpartition('@')[2]}{target.path}"
-            )
+            place = self._said(_without_secrets(response.headers.get("Location", "")))
             return RedirectError(
                 f"answered {status} to {asked} and points to {place}",
                 where,
@@ -466,6 +474,22 @@ class Connection:
             advice = "ask again; does it take your certificate?" if self.context else "ask again"
             return InterruptedStreamError(f"cut the connection{why}", where, advice)
         return ClusterError(f"can't be asked ({type(error).__name__}: {reason})", where, "is NOMAD_ADDR right?")
+
+
+def _without_secrets(location: str) -> str:
+    try:
+        target = urlsplit(location)
+    except ValueError:
+        return "no address"
+    return f"{target.scheme or 'http'}://{target.netloc.rpartition('@')[2]}{target.path}"
+
+
+def body_of(response: requests.Response, *, decoded: bool = False) -> Iterator[bytes]:
+    """An answer's body in pieces; `decoded`: without what a Content-Encoding put around it."""
+    try:
+        yield from response.iter_content(CHUNK) if decoded else response.raw.stream(CHUNK, decode_content=False)
+    except ValueError as error:  # Python's own, of a chunk whose length is below zero
+        raise urllib3_errors.ProtocolError("a chunk of less than nothing") from error
 
 
 def _passing(error: ClusterError) -> bool:

@@ -367,6 +367,31 @@ def test_an_encoding_that_nobody_asked_for_is_said(raw: Callable[..., Raw], tmp_
     assert "'br'" in error.what
 
 
+@pytest.mark.parametrize(
+    ("answer", "kind", "hint"),
+    [
+        (http(SMALL, Content_Encoding="gzip," * 10_000 + "gzip"), ClusterError, "10,001 encodings"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\n" + SMALL, InterruptedStreamError, "cut"),
+        (b"HTTP/1.1 302 Found\r\nLocation: //[::1\r\n\r\n", RedirectError, "points to no address"),
+        (b"HTTP/1.1 500 \x1b[31m5ec4e7-70ce4\r\nContent-Length: 0\r\n\r\n", ServerError, ": [31m[secret]"),
+    ],
+)
+def test_an_answer_that_is_made_to_confuse_is_one_of_its_errors(
+    answer: bytes, kind: type[ClusterError], hint: str, raw: Callable[..., Raw], tmp_path: Path
+) -> None:
+    error = no_save(kind, Client(raw(*[answer] * 5).address, token="5ec4e7-70ce4"), tmp_path)
+    assert hint in str(error)
+    assert "5ec4e7" not in str(error)
+
+
+def test_an_answer_without_end_does_not_fill_the_memory(
+    raw: Callable[..., Raw], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("snapkit.cluster.client.MOST_ANSWER", 1000)
+    error = fails(ServerError, lambda: Client(raw(http(b"[" + b" " * 2_000 + b"]")).address).get("jobs"))
+    assert "more than 1,000 bytes" in str(error)
+
+
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "gzip, deflate"])
 def test_what_a_served_cluster_compresses_once_more_is_the_same_archive(
     coding: str, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
