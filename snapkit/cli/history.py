@@ -86,7 +86,7 @@ def history(
 ) -> None:
     """Every state that an object had: from which snapshot to which, and what changed between."""
     catalog = _extracted(reading, [source], [table])
-    found = catalog.history(table, *(key or ()), noise=noise)
+    found = catalog.history(table, *catalog.find(table, *(key or ())), noise=noise)
     if json_:
         print_json(found.to_json())
     else:
@@ -114,7 +114,8 @@ def when(
 
     condition(key_and_condition[-1])  # so that a mistake is told before archives are read
     catalog = _extracted(reading, [source], [table])
-    found = catalog.when(table, *key_and_condition)
+    *key, asked = key_and_condition
+    found = catalog.when(table, *catalog.find(table, *key), asked)
     if json_:
         show_frame(found, True, 0)
     elif len(found):

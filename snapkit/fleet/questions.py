@@ -202,6 +202,27 @@ class Questions(ABC):
         with self._asked():
             return whole_table(self.dataset, table, archives)
 
+    def find(self, table: str, *key: Any) -> tuple[Any, ...]:
+        """The whole key of the object that is meant, where ids of UUID form may be in short; else what was given.
+
+        Args:
+            table: The table's name.
+            key: The object's key fields, one by one or as one tuple.
+
+        Raises:
+            NotInSnapshotError: There is no such table.
+            AmbiguousError: There are several.
+        """
+        from snapkit.state.snapshot.ids import may_be_short, whole
+
+        given = _key(key)
+        if not any(may_be_short(str(part)) for part in given):  # or all keys would be read for nothing
+            return given
+        self._extracted(table)
+        with self._asked():
+            keys = (tuple(map(str, each)) for each in self.dataset.keys(table))
+            return whole(tuple(map(str, given)), keys, f"table {table}")
+
     def history(self, table: str, *key: Any, noise: bool = False) -> History:
         """Every state that an object had, while it was gone too: from which snapshot to which, and what changed.
 

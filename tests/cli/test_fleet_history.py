@@ -35,6 +35,18 @@ def test_the_history_of_a_policy(store: Path) -> None:
     assert [state["Change"] for state in document["states"]] == ["there", "changed", "changed"]
 
 
+def test_ids_may_be_in_short(store: Path) -> None:
+    node = "65e4f3e5-0bfa-d8bf-5aa5-5bc503b44072"
+    whole = fine("fleet", "history", PATTERN, "nodes", node, "--store", store)
+    assert fine("fleet", "history", PATTERN, "nodes", node[:8], "--store", store) == whole
+    drained = ("SchedulingEligibility == 'ineligible'", "--store", store)
+    assert fine("fleet", "when", WEEK, "nodes", node[:4], *drained) == fine(
+        "fleet", "when", WEEK, "nodes", node, *drained
+    )
+    assert "4 ids begin with '0'" in failed(run("fleet", "history", PATTERN, "allocs", "0", "--store", store))
+    assert "no archive has a record" in failed(run("fleet", "history", PATTERN, "nodes", "ffff", "--store", store))
+
+
 def test_since_when(store: Path) -> None:
     text = fine("fleet", "when", WEEK, "acl_policies", "anonymous", "Rules ~ 'write'", "--store", store)
     assert text.startswith(

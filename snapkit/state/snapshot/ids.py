@@ -17,6 +17,11 @@ SHOWN = 10  # candidates that an error lists
 K = TypeVar("K", str, tuple[str, ...])
 
 
+def may_be_short(text: str) -> bool:
+    """Is it of the letters of which ids are, and shorter?"""
+    return re.fullmatch(r"[0-9a-f-]{1,35}", text) is not None
+
+
 def beginning(key: K, keys: Iterable[K]) -> list[K]:
     """Those keys (or ids) that are meant by one whose ids may be in short: that one itself, or all that begin so."""
     found = []
