@@ -486,9 +486,8 @@ class Dataset:
         found = []
         for piece in self._pieces:
             if not piece.table and any(name in places for name in piece.snapshots):
-                spans = piece.spans(self.folder, table)
-                moved = (spans if ids is None else spans.of(ids)).moved([places.get(n, -1) for n in piece.snapshots])
-                found.append(moved)
+                spans = piece.spans(self.folder, table, ids)
+                found.append(spans.moved([places.get(name, -1) for name in piece.snapshots]))
         return united(found)
 
     def files(self, table: str, cluster: str | None = None) -> list[Path]:

@@ -69,12 +69,15 @@ class Piece:
 
     # -- members
 
-    def spans(self, base: Path, table: str) -> Spans:
-        """The members of a table, by places in `snapshots`."""
-        found = ds.dataset(str(base / self.path), schema=_MEMBERS, format="parquet").to_table(
-            columns=["record_id", "first", "last"], filter=pc.field("table") == table
-        )
-        return _spans(found)
+    def spans(self, base: Path, table: str, ids: Sequence[int] | None = None) -> Spans:
+        """The members of a table, or of those some records, by places in `snapshots`."""
+        wanted = pc.field("table") == table
+        if ids is not None:
+            wanted = wanted & pc.field("record_id").isin(ids)
+        found = ds.dataset(str(base / self.path), schema=_MEMBERS, format="parquet")
+        names = ["record_id", "first", "last"]
+        batches = streamed(found, names, wanted)
+        return _spans(pa.Table.from_batches(batches, pa.schema([_MEMBERS.field(name) for name in names])))
 
     def all_spans(self, base: Path) -> Iterator[tuple[str, Spans]]:
         """The members of each table; those of a large one in several parts."""
@@ -93,7 +96,7 @@ class Piece:
         ):
             for table, some in sorted((table, some) for table, some in spans.items() if len(some)):
                 columns = [[table] * len(some), some.record, some.first, some.last]
-                writer.write_table(pa.table(columns, schema=_MEMBERS), row_group_size=1 << 20)
+                writer.write_table(pa.table(columns, schema=_MEMBERS), row_group_size=ROWS)
 
     # -- records
 

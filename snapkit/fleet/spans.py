@@ -31,19 +31,17 @@ class Spans:
     def __len__(self) -> int:
         return len(self.record)
 
-    def of(self, ids: Sequence[int]) -> Spans:
-        """Those of some records."""
-        mine = np.isin(self.record, np.array(ids, dtype="int64"))
-        return Spans(self.record[mine], self.first[mine], self.last[mine])
-
     def moved(self, places: Sequence[int]) -> Spans:
         """The same of another list, in any order: a span falls apart where places are not next to each other there.
 
         Args:
             places: Where each snapshot of this list is in the other one; -1 for those that are not there.
         """
-        there = np.flatnonzero(np.array(places, dtype="int64") >= 0)
-        new = np.array(places, dtype="int64")[there]
+        all_places = np.array(places, dtype="int64")
+        if len(all_places) and all_places[0] >= 0 and (np.diff(all_places) == 1).all():  # as they were, but for where
+            return Spans(self.record, self.first + all_places[0], self.last + all_places[0])
+        there = np.flatnonzero(all_places >= 0)
+        new = all_places[there]
         begin, end = np.searchsorted(there, self.first), np.searchsorted(there, self.last, "right") - 1
         some = np.flatnonzero(begin <= end)
         begin, end = begin[some], end[some]
@@ -68,14 +66,22 @@ class Spans:
 def united(spans: Iterable[Spans]) -> Spans:
     """All of one list, by record and place; those that touch are one."""
     found = list(spans)
-    empty = np.zeros(0, dtype="int64")
-    record, first, last = (
-        np.concatenate([empty, *(getattr(some, name) for some in found)]) for name in ("record", "first", "last")
-    )
-    order = np.lexsort((first, record))
-    record, first, last = record[order], first[order], last[order]
+    if len(found) == 1:
+        record, first, last = found[0].record, found[0].first, found[0].last
+    else:
+        empty = np.zeros(0, dtype="int64")
+        record, first, last = (
+            np.concatenate([empty, *(getattr(some, name) for some in found)]) for name in ("record", "first", "last")
+        )
+    steps = np.diff(record)
+    if not ((steps > 0) | ((steps == 0) & (np.diff(first) > 0))).all():
+        order = np.lexsort((first, record))
+        record, first, last = record[order], first[order], last[order]
+        del order
     begins = np.ones(len(record), dtype=bool)
     begins[1:] = (record[1:] != record[:-1]) | (first[1:] > last[:-1] + 1)
+    if begins.all():
+        return Spans(record, first, last)
     at = np.flatnonzero(begins)
     ends = np.array([*at[1:], len(record)], dtype="int64") - 1
     return Spans(record[at], first[at], last[ends[: len(at)]])
