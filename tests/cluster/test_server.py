@@ -27,6 +27,7 @@ from ..state import samples
 
 FRIDAY = path_of("v2.0.5/friday")
 TOKENS = json.loads((ORACLES / "v2.0.5" / "tokens.json").read_text())
+UNKNOWN = "11111111-2222-3333-4444-555555555555"
 ROOT = json.loads((ORACLES / "v2.0.5" / "bootstrap.json").read_text())["SecretID"]
 
 
@@ -121,6 +122,43 @@ def test_loopback_takes_none(host: str) -> None:
 
 
 # -- who may
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Host": "localhost:4646"}, 200),
+        ({"Host": "[::1]:4646"}, 200),
+        ({"Origin": "http://127.0.0.1:8888"}, 200),
+        ({"Host": "pages.example"}, 403),
+        ({"Host": "pages.example:4646"}, 403),
+        ({"Host": "127.0.0.1.pages.example"}, 403),
+        ({"Origin": "https://pages.example"}, 403),
+        ({"Origin": "null"}, 403),
+    ],
+)
+def test_a_page_in_a_browser_reads_and_writes_nothing(
+    headers: dict[str, str], status: int, serve: Callable[..., ServedCluster]
+) -> None:
+    """Without tokens in the state all may all: a page could have its own name lead here, or post to this address."""
+    cluster = serve(samples.archive({"namespaces": [{"Name": "default"}]}))
+    assert requests.get(f"{cluster.address}/v1/jobs", headers=headers, timeout=10).status_code == status
+    posted = requests.post(f"{cluster.address}/v1/search", headers=headers, data="{}", timeout=10).status_code
+    assert (posted == 403) is (status == 403)
+
+
+@pytest.mark.parametrize("query", ["per_page=", "index="])
+def test_a_number_without_end_is_refused(query: str, friday: ServedCluster) -> None:
+    assert ask(friday, f"/v1/jobs?{query}{'9' * 5_000}", friday.token).status_code == 400
+
+
+def test_a_body_without_end_is_refused_before_it_fills_the_memory(
+    friday: ServedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("snapkit.cluster.server.MOST_BODY", 1000)
+    answer = requests.put(f"{friday.address}/v1/jobs", data=b"{" + b" " * 2_000 + b"}", timeout=10)
+    assert (answer.status_code, answer.text) == (413, "http: request body too large")
 
 
 def test_tokens_of_the_snapshot_see_what_their_policies_say(friday: ServedCluster) -> None:
@@ -239,6 +277,22 @@ def test_an_id_may_hold_a_slash(friday: ServedCluster) -> None:
         assert ask(friday, f"/v1/job/{path}/summary?namespace=batch").json()["JobID"] == child
 
 
+def test_a_volume_is_as_well_as_its_plugin(serve: Callable[..., ServedCluster]) -> None:
+    """Nomad looks when it is asked: what the state has of it is old. Its secrets are shown to nobody."""
+    cluster = serve(path_of("every-table/every-table"))
+    plugins = {plugin["ID"]: plugin for plugin in ask(cluster, "/v1/plugins?type=csi").json()}
+    volumes = ask(cluster, "/v1/volumes?type=csi&namespace=*").json()
+    assert volumes
+    for stub in volumes:
+        volume = ask(cluster, f"/v1/volume/csi/{stub['ID']}?namespace={stub['Namespace']}").json()
+        of = plugins[stub["PluginID"]]
+        for one in (stub, volume):
+            assert one["NodesHealthy"] == of["NodesHealthy"] > 0
+            assert one["Schedulable"] is True
+        assert (volume["Secrets"], volume["Allocations"]) == (None, [])
+    assert ask(cluster, f"/v1/volumes?type=csi&namespace=*&node_id={UNKNOWN}").json() == []
+
+
 # -- what it refuses
 
 
@@ -251,7 +305,7 @@ def test_an_id_may_hold_a_slash(friday: ServedCluster) -> None:
         ("PUT", "/v1/namespaces", 405),
         ("GET", "/v1/job/web/evaluate", 405),
         ("DELETE", "/v1/job/web/dispatch", 405),
-        ("POST", "/v1/job/web/dispatch", 501),
+        ("POST", "/v1/job/web/dispatch", 500),
         ("PUT", "/v1/jobs", 400),
         ("GET", "/v1/client/fs/ls/x", 500),
         ("GET", "/v1/client/stats", 400),

@@ -56,6 +56,7 @@ def _member(server: Server) -> Object:
             "region": server.region,
             "dc": server.datacenter,
             "build": server.version,
+            "revision": "",
             "vsn": "1",
             "bootstrap": "1",
             "expect": "1",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable, Iterator
 
 from snapkit.cluster.answers.core import (
     Answer,
@@ -11,6 +12,7 @@ from snapkit.cluster.answers.core import (
     Object,
     Request,
     Stub,
+    alloc_stub,
     check,
     filtered,
     listed,
@@ -142,6 +144,9 @@ def _show_topology(node_: Object) -> None:
     topology.pop("BusAssociativity", None)
     if isinstance(topology.get("Nodes"), str):
         topology["Nodes"] = list(base64.b64decode(topology["Nodes"]))  # bytes to the state, numbers to the API
+    if topology.get("Distances"):
+        rows = topology["Distances"]
+        topology["Distances"] = [list(base64.b64decode(row)) if isinstance(row, str) else row for row in rows]
 
 
 # -- volumes and plugins
@@ -157,7 +162,7 @@ CSI_VOLUME_STUB = (
 )  # fmt: skip
 PLUGIN_STUB = (
     "ID", "Provider", "ControllerRequired", "ControllersHealthy", "ControllersExpected", "NodesHealthy",
-    "NodesExpected", "CreateIndex", "CreateTime", "ModifyIndex", "ModifyTime",
+    "NodesExpected", "CreateIndex", "ModifyIndex",
 )  # fmt: skip
 
 
@@ -171,10 +176,43 @@ def volumes(answers: Answers, request: Request) -> Answer:
     if kind != "csi":
         raise ApiError(404, "resource not found")
     found = answers.in_namespaces(request, "csi-list-volume", "csi_volumes")
-    if request.query.get("plugin_id"):
-        found = [v for v in found if v["PluginID"] == request.query["plugin_id"]]
+    for parameter, wanted in request.query.items():
+        if parameter == "plugin_id" and wanted:
+            found = [v for v in found if v["PluginID"] == wanted]
+        if parameter == "node_id" and wanted:
+            found = [v for v in found if any(claim["NodeID"] == wanted for claim in _claims(v))]
+    health = _health(answers)
     key, index = ("Namespace", "ID"), answers.index("csi_volumes")
-    return page(request, found, index, key, table="csi_volumes", stub=_csi_volume_stub, reversible=False)
+    return page(
+        request,
+        found,
+        index,
+        key,
+        table="csi_volumes",
+        stub=lambda volume: _csi_volume_stub(health(volume)),
+        reversible=False,
+    )
+
+
+def _claims(volume: Object) -> Iterator[Object]:
+    for name in ("ReadClaims", "WriteClaims"):
+        yield from (volume.get(name) or {}).values()
+
+
+def _health(answers: Answers) -> Callable[[Object], Object]:
+    """A volume is as well as its plugin: Nomad looks when it is asked, and what the state has is old."""
+    plugins_ = {plugin_["ID"]: plugin_ for plugin_ in answers.objects("csi_plugins")}
+    counts = ("ControllersHealthy", "NodesHealthy", "ControllersExpected", "NodesExpected")
+
+    def health(volume: Object) -> Object:
+        of = plugins_.get(volume["PluginID"])
+        if of is None:
+            return volume | {"ControllersHealthy": 0, "NodesHealthy": 0, "Schedulable": False}
+        told = {name: of[name] for name in ("Provider", "ControllerRequired", *counts)}
+        schedulable = of["NodesHealthy"] > 0 and (of["ControllersHealthy"] > 0 or not of["ControllerRequired"])
+        return volume | told | {"ProviderVersion": of["Version"], "Schedulable": schedulable}
+
+    return health
 
 
 def _csi_volume_stub(volume: Object) -> Object:
@@ -230,10 +268,13 @@ def host_volume(answers: Answers, request: Request) -> Answer:
 def csi_volume(answers: Answers, request: Request) -> Answer:
     check(request.identity.acl.allow_namespace(request.namespace, "csi-read-volume"))
     key = (request.namespace, request.path["id"])
-    found = answers.find("csi_volumes", *key, missing="volume not found", row="")
+    found = answers.find("csi_volumes", *key, missing="volume not found", row="csi_volumes")
+    claiming = {claim["AllocationID"] for claim in _claims(found)}
+    allocs = answers.allocations(lambda alloc: alloc["ID"] in claiming)
+    found = _health(answers)(found) | {"Allocations": [alloc_stub(request)(alloc) for alloc in allocs]}
     if found.get("Secrets"):
-        found["Secrets"] = dict.fromkeys(found["Secrets"], "[REDACTED]")  # as Nomad does
-    return Answer(found, found["ModifyIndex"])
+        found["Secrets"] = None  # which Nomad shows to nobody
+    return Answer(found, answers.index("csi_volumes"))
 
 
 @route("/plugins")
