@@ -62,6 +62,7 @@ SNAPSHOT = "/v1/operator/snapshot"
 HEARTBEAT = 300.0  # seconds until a client that does not report is down: Nomad's failover_heartbeat_ttl
 NEWEST = "2.0.5"
 WAIT, MOST_WAIT = 300.0, 600.0  # seconds that a query with an index waits for what is newer
+MOST_BODY = 64 << 20  # bytes; a job's specification has some kilobytes
 POLL = 1.0  # seconds until one looks whether clients have gone meanwhile
 
 
@@ -449,17 +450,15 @@ def require_consent(host: str, consent: bool, tls_cert: str | os.PathLike[str] |
     Raises:
         SnapshotError: They were not given.
     """
-    loopback = host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
-    if not loopback and not (consent and tls_cert):
+    if not _is_loopback(host) and not (consent and tls_cert):
         raise SnapshotError("is not loopback", f"--bind {host}", "add --i-know, --tls-cert and --tls-key")
 
 
-def _is_address(host: str) -> bool:
+def _is_loopback(host: str) -> bool:
     try:
-        ipaddress.ip_address(host)
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-    return True
 
 
 # -- archives
@@ -589,10 +588,10 @@ def _check_query(query: Mapping[str, str]) -> None:
     """Refuse what all endpoints do of the parameters that they share."""
     if query.get("stale", "") not in ("", *TRUE, *FALSE):
         raise ApiError(400, "Expect `true` or `false` for `stale` query string parameter")
-    if not re.fullmatch("[+-]?[0-9]+|", query.get("per_page", "")):
+    if not re.fullmatch("[+-]?[0-9]{1,19}|", query.get("per_page", "")):
         raise ApiError(400, "Expect a number for `per_page` query string parameter")
     _seconds(query.get("wait") or "0")
-    if not re.fullmatch("[0-9]*", query.get("index", "")):
+    if not re.fullmatch("[0-9]{0,20}", query.get("index", "")):
         raise ApiError(400, "Invalid index")
 
 
@@ -619,6 +618,16 @@ def _document(body: bytes, required: bool) -> dict[str, Any]:
 
 def _quoted(character: str) -> str:
     return f"'\\x{ord(character):02x}'" if ord(character) < 0x20 else f"'{character}'"
+
+
+async def _body(request: HttpRequest) -> bytes:
+    """What was sent, which is in memory before it is known who did."""
+    held = bytearray()
+    async for piece in request.stream():
+        held += piece
+        if len(held) > MOST_BODY:
+            raise ApiError(413, "http: request body too large")
+    return bytes(held)
 
 
 class _Endpoint:
@@ -651,6 +660,7 @@ class _Endpoint:
             await asyncio.sleep(faults.delay)
         path = request.scope["raw_path"].decode("ascii", "replace").partition("?")[0]
         query = dict(reversed(request.query_params.multi_items()))  # of two, the first counts
+        self._check_host(request)
         self._check_http_auth(request)
         if "//" in path or path in _FOLDERS:
             return _redirect(re.sub("/+", "/", path) + "/" * (path in _FOLDERS), request.url.query)
@@ -668,7 +678,7 @@ class _Endpoint:
             if not cluster.may_snapshot(secret, restore=request.method != "GET"):
                 raise ApiError(403, "Permission denied")
             return await (self._save(request) if request.method == "GET" else self._restore(request))
-        body = await request.body()
+        body = await _body(request)
         method = request.method
         answer, headers = await self._answer(request, method, path, query, secret, body)
         if answer.write and answer.body is None:
@@ -722,6 +732,16 @@ class _Endpoint:
             await asyncio.sleep(0.05)
             if await request.is_disconnected() or cluster.ending:
                 raise ClientDisconnect
+
+    def _check_host(self, request: HttpRequest) -> None:
+        """A page that its name server sends here, or that has a browser ask for it, is to read and write nothing."""
+        cluster = self._cluster
+        if cluster._uds is not None or not _is_loopback(cluster._server.host):
+            return
+        for asked in (request.headers.get("Host", ""), request.headers.get("Origin", "").rpartition("//")[2]):
+            name = asked[1:].partition("]")[0] if asked.startswith("[") else asked.partition(":")[0]
+            if name and not _is_loopback(name.lower()):
+                raise ApiError(403, f"This is {cluster.address}, and nothing to {name:.100}")
 
     def _check_http_auth(self, request: HttpRequest) -> None:
         wanted = self._cluster._http_auth
