@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
+import snapkit
 from snapkit.state.output.handout import handout
 from tests.browser.contrast import faint
 from tests.browser.driving import SCREEN, picture
 
 from ..conftest import path_of
 
-GROUNDS = {"light": "rgb(255, 255, 255)", "dark": "rgb(18, 18, 18)"}
+SCHEMES = ("light", "dark")
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", SCHEMES)
 def test_it_reads_in_light_and_dark(scheme: str, report: Path, browser: Any) -> None:
     context = browser.new_context(viewport=SCREEN, color_scheme=scheme, java_script_enabled=False)
     asked: list[str] = []
@@ -48,6 +49,23 @@ def test_it_reads_in_light_and_dark(scheme: str, report: Path, browser: Any) -> 
     context.close()
     assert said == []
     assert asked == [report.as_uri()]  # and nothing else
+
+
+PAGES = {
+    "verify": lambda: snapkit.verify(path_of("v2.0.5/thursday"), target="1.6.2").to_html(),
+    "diff": lambda: snapkit.compare(path_of("v2.0.5/tuesday"), path_of("v2.0.5/wednesday"), key="fixed").to_html(),
+}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_other_pages_read_in_light_and_dark(name: str, browser: Any) -> None:
+    for scheme in SCHEMES:
+        context = browser.new_context(viewport=SCREEN, color_scheme=scheme)
+        page = context.new_page()
+        page.set_content(PAGES[name]())
+        picture(page, f"page-{name}" if scheme == "light" else f"page-{name}-dark")
+        assert faint(page.locator("body")) == []
+        context.close()
 
 
 def test_it_follows_the_scheme(report: Path, browser: Any) -> None:
