@@ -301,8 +301,9 @@ def _is_damaged(report: Report) -> bool:
     """Is the container or its framing damaged, of what is a snapshot?"""
     from snapkit.state.verify import CHECKS
 
-    found = {f.check for f in report.found if f.severity == "error"}
-    return "archive.not-a-snapshot" not in found and any(CHECKS[c].level in ("archive", "framing") for c in found)
+    errors = {f.check for f in report.found if f.severity == "error"}
+    levels = {CHECKS[check].level for check in errors & CHECKS.keys()}
+    return "archive.not-a-snapshot" not in errors and not levels.isdisjoint(("archive", "framing"))
 
 
 def _total(reports: list[Report], unread: list[Unread]) -> str:
