@@ -131,9 +131,10 @@ class Plan:
 
     def _facts(self) -> Iterator[tuple[str, str]]:
         a, b = self.archive, self.live
-        yield "archive", f"{a['source']}, taken {a['created'] or 'at a time unknown'}, index {a['index']}, id {a['id']}"
+        taken = _utc(a["created"]) if a["created"] else "at a time unknown"
+        yield "archive", f"{a['source']}, taken {taken}, index {a['index']}, id {a['id']}"
         yield "SHA-256", str(a["sha256"])
-        yield "cluster", f"{b['address']}, region {b['region'] or 'unknown'}, index {b['index']} at {b['taken']}"
+        yield "cluster", f"{b['address']}, region {b['region'] or 'unknown'}, index {b['index']} at {_utc(b['taken'])}"
         yield "ClusterID", f"{b['cluster_id'] or 'none'}; to confirm, type {self.confirmation}"
         if b["servers"]:
             yield "servers", ", ".join(b["servers"])
@@ -233,6 +234,14 @@ class Plan:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise _no_plan(place) from error
         return made
+
+
+def _utc(moment: Any) -> str:
+    """A moment of a plan, for people."""
+    try:
+        return f"{datetime.fromisoformat(moment).astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    except (TypeError, ValueError, OverflowError):
+        return str(moment)
 
 
 def _no_plan(place: str) -> RestoreError:
