@@ -434,7 +434,6 @@ OF_JOBS: Mapping[str, str] = {
     "periodic_launches": "ID",
 }
 Measure: TypeAlias = Literal["Bytes", "Count"]
-_NONE = np.zeros(0, dtype="int64")
 
 
 def growth_by_table(tables: pd.DataFrame, archives: Sequence[Archive], measure: Measure) -> pd.DataFrame:
@@ -455,17 +454,20 @@ def growth_by_job(
     numbered: dict[str, int] = {}
     found = [_of_jobs(dataset, name, archives, numbered) for name in OF_JOBS] if archives else []
     names = list(numbered)
-    job, first, last, size = (np.concatenate([_NONE, *(part[i] for part in found)]) for i in range(4))
-    if measure == "Count":
-        size = np.ones_like(size)
-    at_the_end = np.bincount(job, size * (last == len(archives) - 1), minlength=len(names)).astype("int64").tolist()
-    order = sorted(np.unique(job).tolist(), key=lambda i: (-at_the_end[i], names[i]))[:top]
+    at_the_end, there = np.zeros(len(names)), np.zeros(len(names), dtype=bool)
+    for job, _, last, size in found:
+        there[job] = True
+        weights = (size if measure == "Bytes" else 1) * (last == len(archives) - 1)
+        at_the_end += np.bincount(job, weights, minlength=len(names))
+    order = sorted(np.flatnonzero(there).tolist(), key=lambda i: (-at_the_end[i], names[i]))[:top]
     column = np.full(len(names), -1)
     column[order] = range(len(order))
-    shown = column[job] >= 0
     numbers = np.zeros((len(archives) + 1, len(order)), dtype="int64")
-    np.add.at(numbers, (first[shown], column[job][shown]), size[shown])
-    np.subtract.at(numbers, (last[shown] + 1, column[job][shown]), size[shown])
+    for job, first, last, size in found:
+        shown = column[job] >= 0
+        size = size[shown] if measure == "Bytes" else 1
+        np.add.at(numbers, (first[shown], column[job][shown]), size)
+        np.subtract.at(numbers, (last[shown] + 1, column[job][shown]), size)
     return _growth(np.cumsum(numbers, axis=0, out=numbers)[:-1], [names[i] for i in order], archives)
 
 
