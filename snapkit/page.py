@@ -67,8 +67,7 @@ def page(title: str, parts: Iterable[str], style: str = "") -> str:
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
         f"<title>{escaped(title)}</title>\n"
         "<style>:root{color-scheme:light dark}body{font:16px/1.4 system-ui,sans-serif;margin:2em auto;"
-        f"max-width:80em;padding:0 1em}}table{{margin:.5em 0 1.5em}}{style}</style>\n</head>\n<body>\n<h1>{escaped(title)}</h1>\n"
-        + "\n".join(parts)
-        + "\n</body>\n</html>\n"
+        f"max-width:80em;padding:0 1em}}table{{margin:.5em 0 1.5em}}{style}</style>\n</head>\n<body>\n"
+        f"<h1>{escaped(title)}</h1>\n" + "\n".join(parts) + "\n</body>\n</html>\n"
     )
     return text.encode("ascii", "xmlcharrefreplace").decode("ascii")
