@@ -27,7 +27,7 @@ from snapkit.format.values import pack, unpack
 from tests.damage import FRIDAY, Record, stream, whole
 
 from ..conftest import ORACLES
-from .servers import binary, bootstrap, servers
+from .servers import bootstrap, newest, servers
 from .test_verdicts import token_of
 
 ORACLE = ORACLES / "differential.json"
@@ -360,7 +360,7 @@ def meaning(value: Any) -> Any:
 
 @pytest.mark.nomad
 def test_a_real_server_says_what_was_recorded(tmp_path: Path) -> None:
-    binary()  # skips without one
+    newest()  # skips without one
     with servers(tmp_path, 1) as (server,):
         token = bootstrap(server.address)
         url, root = f"{server.address}/v1/operator/snapshot", {"X-Nomad-Token": token_of(FRIDAY)}

@@ -24,7 +24,7 @@ from snapkit.state.output.edit import edited
 from tests import forge
 
 from ..conftest import ORACLES, path_of
-from .servers import RealServer, bootstrap, servers, wait_for_leader
+from .servers import RealServer, bootstrap, newest, servers, wait_for_leader
 
 SNAPSHOT = "/v1/operator/snapshot"
 FRIDAY = path_of("v2.0.5/friday").read_bytes()
@@ -63,6 +63,7 @@ def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         with snapkit.serve(path_of("v2.0.5/friday")) as cluster:
             yield Target(cluster.address, ROOT)
         return
+    newest()
     with servers(tmp_path_factory.mktemp("nomad"), 1) as (server,):
         first = Target(server.address, bootstrap(server.address))
         assert first.restore(FRIDAY).status_code == 200
@@ -298,6 +299,7 @@ def leaderless(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
         with snapkit.serve(path_of("v2.0.5/friday"), faults=Faults(no_leader=True)) as cluster:
             yield Target(cluster.address, ROOT)
         return
+    newest()
     with servers(tmp_path_factory.mktemp("nomad"), 3) as three:
         first = Target(three[0].address, bootstrap(three[0].address))
         assert first.restore(FRIDAY).status_code == 200

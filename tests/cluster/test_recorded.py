@@ -22,7 +22,7 @@ import snapkit
 from snapkit.cluster.server import ServedCluster
 
 from ..conftest import ORACLES, path_of
-from .servers import binary
+from .servers import newest
 
 RECORDED = [json.loads(line) for line in (ORACLES / "recorded" / "requests.jsonl").read_text().splitlines()]
 COMMANDS = json.loads((ORACLES / "recorded" / "commands.json").read_text())
@@ -149,7 +149,7 @@ DIFFERENT = {
 
 @pytest.fixture(scope="session")
 def nomad() -> str:
-    return binary()
+    return newest()
 
 
 def plain(text: str) -> str:

@@ -23,7 +23,7 @@ from snapkit.state.redact.profiles import Profile
 from snapkit.state.redact.whole import redact
 
 from ..conftest import ORACLES, path_of
-from .servers import binary, bootstrap, servers
+from .servers import bootstrap, newest, servers
 
 ORACLE = ORACLES / "redacted.json"
 PROFILES: tuple[Profile, ...] = ("share", "training", "strict")
@@ -103,7 +103,7 @@ def digest(path: Path) -> str:
 
 @pytest.mark.nomad
 def test_a_real_server_serves_redacted_archives(tmp_path: Path) -> None:
-    binary()  # skips without one
+    newest()  # skips without one
     found: dict[str, Any] = {}
     for profile in PROFILES:
         archive = made(profile, tmp_path)
@@ -125,7 +125,7 @@ def test_a_real_server_serves_redacted_archives(tmp_path: Path) -> None:
 @pytest.mark.nomad
 @pytest.mark.parametrize("profile", PROFILES)
 def test_a_real_server_has_every_record_unchanged(profile: Profile, tmp_path: Path) -> None:
-    binary()
+    newest()
     changed = {(finding.check, finding.place) for finding in rehearse(made(profile, tmp_path))}
     original = {finding.check for finding in rehearse(path_of(ARCHIVE))}
     assert {check for check, _ in changed} <= original

@@ -26,7 +26,7 @@ from snapkit.state.access.scopes import ALSO
 from tests.damage import FRIDAY, Record, stream, whole
 
 from ..conftest import ORACLES
-from .servers import RealServer, binary, bootstrap, servers
+from .servers import RealServer, bootstrap, newest, servers
 
 ORACLE = ORACLES / "rules.json"
 PATIENCE = 30.0  # seconds until a restored server must know its tokens
@@ -414,7 +414,7 @@ def _short(words: str) -> str:
 
 @pytest.mark.nomad
 def test_a_real_server_does_what_was_recorded(tmp_path: Path) -> None:
-    binary()  # skips without one
+    newest()  # skips without one
     with servers(tmp_path, 1) as (server,):
         interview = Interview(server)
         token = bootstrap(server.address)

@@ -24,7 +24,7 @@ import snapkit
 from tests.damage import DAMAGES, FRIDAY, Damage, again, damaged, whole
 
 from ..conftest import ORACLES
-from .servers import RealServer, binary, bootstrap, servers
+from .servers import RealServer, bootstrap, newest, servers
 
 ORACLE = ORACLES / "verdicts.json"
 JUDGES = 4  # servers at a time: most of it is waiting
@@ -201,7 +201,7 @@ def judged(damages: Sequence[Damage], folder: Path) -> Iterator[tuple[Damage, Ve
 
 @pytest.mark.nomad
 def test_a_real_server_does_what_was_recorded(tmp_path: Path) -> None:
-    binary()  # skips without one
+    newest()  # skips without one
     found = {damage.name: asdict(verdict) for damage, verdict in judged(DAMAGES, tmp_path)}
     if os.environ.get("SNAPKIT_VERDICTS") == "record":
         text = json.dumps(found, indent=1, ensure_ascii=False)

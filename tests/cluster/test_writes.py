@@ -29,7 +29,7 @@ from snapkit.format.values import pack, unpack
 from tests.damage import FRIDAY, Record, stream, whole
 
 from ..conftest import DATA, ORACLES, path_of
-from .servers import binary, bootstrap, servers
+from .servers import bootstrap, newest, servers
 from .test_differential import meaning
 from .test_verdicts import token_of
 
@@ -398,7 +398,7 @@ def records(archive: bytes) -> dict[tuple[str, tuple[Any, ...]], Any]:
 
 @pytest.mark.nomad
 def test_a_real_server_does_what_was_recorded(tmp_path: Path) -> None:
-    binary()  # skips without one
+    newest()  # skips without one
     with servers(tmp_path, 1) as (server,):
         token = bootstrap(server.address)
         url = f"{server.address}/v1/operator/snapshot"
