@@ -154,7 +154,8 @@ def show(
             asked = [*names, *further] if names is not None else None
             frame = _variables(snapshot, asked, keystore) if reads else snapshot.table(table, asked, reveal=reveal)
             frame = _where(frame, where).drop(columns=further, errors="ignore")
-            show_frame(frame, json_, limit, everything=names is not None, first=() if names else _first(table))
+            first = () if names else (ITEMS, *_first(table)) if reads else _first(table)
+            show_frame(frame, json_, limit, everything=names is not None, first=first)
 
 
 def _first(table: str) -> Sequence[str]:
