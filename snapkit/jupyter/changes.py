@@ -159,10 +159,12 @@ class ChangesBrowser(Browser):
 
 def _head(changes: Changes) -> str:
     found = "".join(
-        f"<p>{label(f.severity, {'error': RED, 'warning': AMBER, 'note': BLUE}[f.severity])} {escaped(f.message)}"
-        f"{': ' + escaped(f.place) if f.place else ''}</p>"
-        for f in changes.found
+        f"<p>{label(f.severity, {'error': RED, 'warning': AMBER, 'note': BLUE}[f.severity])} "
+        f"{': '.join(escaped(brief(text)) for text in (f.message, f.place) if text)}</p>"
+        for f in changes.found[:SHOWN]
     )
+    if len(changes.found) > SHOWN:
+        found += f"<p>and {len(changes.found) - SHOWN:,} more: findings has all</p>"
     sides = " \N{RIGHTWARDS ARROW} ".join(
         escaped(side.source) + (f", {moment(side.created)}" if side.created is not None else "")
         for side in (changes.a, changes.b)

@@ -213,5 +213,5 @@ def test_what_keeps_a_notebook_from_being_made_is_one_sentence(server: Server) -
     said = response.json()["message"]
     assert (response.status_code, said) == (
         409,
-        f"{'x' * 250}.ipynb: can't be written (File name too long); rename the archive",
+        f"{'x' * 250}.ipynb: can't be written (File name too long); choose a name and a folder that you may write to",
     )
