@@ -12,6 +12,7 @@ real servers of 1.8.4 and 2.0.5.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -68,10 +69,12 @@ def carried(snapshot: Snapshot) -> Iterator[Named]:
     wanted = {"ID": None, "Namespace": None, "JobID": None, "Job": [*_OF_A_VERSION, "Version"]}
     for alloc in snapshot.objects("allocs", wanted):
         job = alloc.get("Job")
-        if isinstance(job, dict) and not job.get("ParentID"):
-            version = alloc.get("Namespace"), alloc.get("JobID"), job.get("Version")
-            if there.get(version) != job.get("CreateIndex"):
-                found.setdefault((*version, job.get("CreateIndex")), ((alloc.get("ID"),), job))
+        if isinstance(job, dict) and not job.get("ParentID") and (number := _number(job.get("Version"))) is not None:
+            row: dict[str, Any] = {name: _number(job.get(name)) for name in _OF_A_VERSION}
+            row |= {"NomadTokenID": _text(job.get("NomadTokenID")), "ParentID": None}
+            version = _text(alloc.get("Namespace")), _text(alloc.get("JobID")), number
+            if there.get(version) != row["CreateIndex"]:
+                found.setdefault((*version, row["CreateIndex"]), ((_text(alloc.get("ID")),), row))
     yield from _of_versions("allocs", found, snapshot)
 
 
@@ -80,17 +83,24 @@ def _of_versions(
 ) -> Iterator[Named]:
     """By namespace, job, version (and more): the key of the record that tells, and its fields."""
     evaluated = _evaluated_at_once(snapshot)
-    before: dict[tuple[Any, ...], dict[int, str]] = {}  # of a job since it was made, the tokens of its versions
+    numbers: dict[tuple[Any, ...], list[int]] = {}  # of a job since it was made, its versions
+    first: dict[tuple[Any, ...], dict[Any, int]] = {}  # and by token the first of them
     for (namespace, job, version, *_), (_, row) in versions.items():
-        before.setdefault((namespace, job, row["CreateIndex"]), {})[version] = row["NomadTokenID"]
+        since, token = (namespace, job, row["CreateIndex"]), row["NomadTokenID"]
+        numbers.setdefault(since, []).append(version)
+        by_token = first.setdefault(since, {})
+        by_token[token] = min(version, by_token.get(token, version))
+    for known in numbers.values():
+        known.sort()
     for (namespace, job, version, *_), (key, row) in versions.items():
         token, made, written = row["NomadTokenID"], row["CreateIndex"], row["JobModifyIndex"]
         if not token:
             continue
-        tokens = [before[namespace, job, made].get(number) for number in range(version)]
-        certain = not row["ParentID"] and (
-            written == made or (namespace, job, written) in evaluated or not {None, token}.intersection(tokens)
-        )
+        by_token = first[namespace, job, made]
+        # A version may say any number of itself: what is before it is not counted up.
+        all_before = bisect_left(numbers[namespace, job, made], version) == version
+        new = all_before and min(by_token[token], by_token.get(None, version)) >= version
+        certain = not row["ParentID"] and (written == made or (namespace, job, written) in evaluated or new)
         yield Named(table, key, "registered", *_identity(token), certain, written or None, row["SubmitTime"] or None)
 
 
@@ -114,10 +124,10 @@ def drained(snapshot: Snapshot) -> Iterator[Named]:
             continue
         # The request's own event is in the same entry of Raft's log. Only the last ten events are kept.
         asked = [event for event in node.get("Events") or () if _asks_to_drain(event)]
-        last: Mapping[str, Any] = max(asked, key=lambda event: event.get("CreateIndex") or 0, default={})
+        last: Mapping[str, Any] = max(asked, key=lambda event: _number(event.get("CreateIndex")) or 0, default={})
         yield Named(
             *("nodes", (str(node.get("ID")),), "drained", *_identity(str(drain["AccessorID"]))),
-            *(True, last.get("CreateIndex") or None, _moment(last.get("Timestamp") or drain.get("StartedAt"))),
+            *(True, _number(last.get("CreateIndex")) or None, _moment(last.get("Timestamp") or drain.get("StartedAt"))),
         )
 
 
@@ -133,6 +143,15 @@ def _identity(text: str) -> tuple[str, str]:
         return "anonymous", ""
     kind, colon, rest = text.partition(":")
     return (kind, rest) if colon else ("token", text)
+
+
+def _text(value: Any) -> str | None:
+    """A nested field may hold anything."""
+    return value if isinstance(value, str) else None
+
+
+def _number(value: Any) -> int | None:
+    return value if isinstance(value, int) else None
 
 
 def _moment(value: Any) -> int | None:

@@ -160,3 +160,36 @@ def test_older_releases_name_them_too(name: str, open_: Open) -> None:
         known = set(snap.table("acl_tokens", []).index)
     assert len(frame)
     assert set(frame["ID"][frame["Name"].notna()]) <= known
+
+
+#: As no server writes it: the highest number, which is not to be counted up to.
+HOSTILE = {
+    "Namespace": "d",
+    "ID": "j",
+    "Version": 2**64 - 1,
+    "NomadTokenID": "t",
+    "CreateIndex": 5,
+    "JobModifyIndex": 9,
+}
+
+
+def test_a_version_of_any_number_is_told_at_once() -> None:
+    with snapkit.open(samples.archive({"job_versions": [HOSTILE]})) as snap:
+        assert [(n.id, n.certain) for n in registered(snap)] == [("t", False)]
+
+
+@pytest.mark.parametrize(
+    "field", ["Version", "NomadTokenID", "ParentID", "CreateIndex", "JobModifyIndex", "SubmitTime"]
+)
+@pytest.mark.parametrize("value", [None, "x", 5, [1], {"a": 1}])
+def test_whatever_an_allocations_copy_holds_is_no_traceback(field: str, value: Any) -> None:
+    alloc = {"ID": "a", "Namespace": "d", "JobID": "j", "Job": HOSTILE | {field: value}}
+    with snapkit.open(samples.archive({"allocs": [alloc]})) as snap:
+        assert len(list(carried(snap))) <= 1
+
+
+def test_whatever_a_drain_holds_is_no_traceback() -> None:
+    events = [{"Subsystem": "Drain", "CreateIndex": index} for index in ("x", 5, [1])]
+    node = {"ID": "n", "LastDrain": {"AccessorID": [1], "StartedAt": "x"}, "Events": events}
+    with snapkit.open(samples.archive({"nodes": [node]})) as snap:
+        assert [n.index for n in drained(snap)] == [5]
