@@ -109,6 +109,24 @@ def wait_for_leader(address: str, seconds: float = 60) -> None:
     raise AssertionError("no leader was elected")
 
 
+def early_in_a_minute() -> None:
+    """A leader launches periodic jobs as each minute begins: what must not be disturbed begins after that."""
+    if (second := time.time() % 60) > 15:
+        time.sleep(61 - second)
+
+
+def wait_for_key(address: str, token: str, seconds: float = 60) -> None:
+    """Until a new leader has made its root key, which is a change of the state."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        url = f"{address}/v1/operator/keyring/keys"
+        answer = requests.get(url, headers={"X-Nomad-Token": token}, timeout=10)
+        if answer.ok and answer.json():
+            return
+        time.sleep(0.2)
+    raise AssertionError("no root key was made")
+
+
 def bootstrap(address: str) -> str:
     """The secret of the first management token."""
     for _ in range(50):

@@ -52,7 +52,7 @@ from snapkit.state.output.rebuild import rebuild
 from tests import damage, forge
 
 from ..conftest import DATA, ORACLES, ROOT, path_of
-from .servers import binary, bootstrap, release, servers
+from .servers import binary, bootstrap, release, servers, wait_for_key
 
 THURSDAY, FRIDAY = path_of("v2.0.5/thursday"), path_of("v2.0.5/friday")
 MONDAY_1_8, TUESDAY_1_8 = path_of("v1.8.4/monday"), path_of("v1.8.4/tuesday")
@@ -1160,11 +1160,18 @@ def test_restoring_into_a_cluster_whose_clients_are_gone(tmp_path: Path) -> None
 # -- real servers
 
 
+def bootstrapped(address: str) -> str:
+    """The token of a new cluster that has its root key: it comes by itself, and would change a plan that is made."""
+    token = bootstrap(address)
+    wait_for_key(address, token)
+    return token
+
+
 @pytest.mark.nomad
 def test_the_whole_runbook_on_a_real_server(tmp_path: Path) -> None:
     """A fresh server takes Friday, by a token that is gone with it; then Thursday, and back."""
     with servers(tmp_path, 1) as (server,):
-        first = Client(server.address, token=bootstrap(server.address))
+        first = Client(server.address, token=bootstrapped(server.address))
         bare = plan(first, FRIDAY)
         assert {f.check for f in bare.errors()} == {"preflight.token-lost"}
         secret = secret_of(FRIDAY)
@@ -1292,7 +1299,7 @@ def test_a_real_client_vanishes_and_is_back(tmp_path: Path) -> None:
 @pytest.mark.nomad
 def test_two_of_three_real_servers_dead_are_named(tmp_path: Path) -> None:
     with servers(tmp_path, 3) as running:
-        first = Client(running[0].address, token=bootstrap(running[0].address))
+        first = Client(running[0].address, token=bootstrapped(running[0].address))
         secret = secret_of(FRIDAY)
         planned = plan(first, FRIDAY, token_after=secret)
         assert planned.errors() == []
@@ -1313,7 +1320,7 @@ def test_two_of_three_real_servers_dead_are_named(tmp_path: Path) -> None:
 def test_three_real_servers_take_it_killed_on_the_way_and_go_on(tmp_path: Path, killed: Callable[..., int]) -> None:
     """SIGKILL with the archive taken in and not told; then, on a server that is no leader, it goes on."""
     with servers(tmp_path, 3) as running:
-        address, token, secret = running[0].address, bootstrap(running[0].address), secret_of(FRIDAY)
+        address, token, secret = running[0].address, bootstrapped(running[0].address), secret_of(FRIDAY)
         first, client = Client(address, token=token), Client(running[1].address, token=secret)
         until(lambda: first.get("/v1/operator/keyring/keys").value)  # a plan made before would not hold
         apply(
@@ -1343,7 +1350,7 @@ def test_three_real_servers_take_it_killed_on_the_way_and_go_on(tmp_path: Path, 
 def test_a_lost_keyring_on_a_real_server_is_named_and_found(tmp_path: Path) -> None:
     """An archive of 1.8 without its keystore: variables stay sealed (here on whatever release NOMAD_BIN is)."""
     with servers(tmp_path, 1) as (server,):
-        first = Client(server.address, token=bootstrap(server.address))
+        first = Client(server.address, token=bootstrapped(server.address))
         secret = secret_of(MONDAY_1_8)
         planned = plan(first, MONDAY_1_8, token_after=secret)
         assert {f.check for f in planned.errors()} == {"preflight.key-missing"}
@@ -1362,7 +1369,7 @@ def test_the_whole_runbook_on_an_older_real_server(tmp_path: Path) -> None:
     if release() >= (1, 9):
         pytest.skip("NOMAD_BIN is no release before 1.9")
     with servers(tmp_path, 1) as (server,):
-        first = Client(server.address, token=bootstrap(server.address))
+        first = Client(server.address, token=bootstrapped(server.address))
         assert "target.unknown-type" in errors(preflight(first, FRIDAY)), "2.0.5's archive would kill it"
         secret = secret_of(MONDAY_1_8)
         options: dict[str, Any] = {"accept": ["preflight.key-missing"], "patience": 5}
@@ -1401,7 +1408,7 @@ def test_a_real_server_that_swaps_and_answers_500_is_read_back(tmp_path: Path) -
     """A namespace that jobs need is missing: the format guide, section 1."""
     odd = built(damage.without("namespaces", Name="batch"))
     with servers(tmp_path, 1) as (server,):
-        first = Client(server.address, token=bootstrap(server.address))
+        first = Client(server.address, token=bootstrapped(server.address))
         secret = secret_of(FRIDAY)
         planned = plan(first, odd, token_after=secret)
         assert "refs.job-namespace" in {f.check for f in planned.errors()}, "named beforehand"

@@ -29,7 +29,7 @@ from snapkit.format.values import pack, unpack
 from tests.damage import FRIDAY, Record, stream, whole
 
 from ..conftest import DATA, ORACLES, path_of
-from .servers import bootstrap, newest, servers
+from .servers import bootstrap, early_in_a_minute, newest, servers
 from .test_differential import meaning
 from .test_verdicts import token_of
 
@@ -412,6 +412,7 @@ def test_a_real_server_does_what_was_recorded(tmp_path: Path) -> None:
             assert time.monotonic() < deadline, "the archive's tokens do not work"
             time.sleep(0.2)
         time.sleep(1)  # a new leader writes a little of its own
+        early_in_a_minute()
         with snapkit.open(archive_of(requests.Session(), server.address, root)) as snap:
             base = snap.meta.index or 0
         found = dict(outcome(server.address, root, base))
