@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ..conftest import path_of
+from ..state import samples
 from . import failed, fine, run
 
 MONDAY, WEDNESDAY = path_of("v2.0.5/monday"), path_of("v2.0.5/wednesday")
@@ -59,3 +61,13 @@ def test_a_hit_in_a_payload_is_masked_unless_it_is_asked_for() -> None:
 )
 def test_a_mistake_is_one_line(arguments: list[str], said: str) -> None:
     assert said in failed(run("search", MONDAY, *arguments))
+
+
+def test_a_key_that_is_no_text_is_told_as_text(tmp_path: Path) -> None:
+    source = tmp_path / "odd.snap"
+    source.write_bytes(
+        samples.archive({"nodes": [{"ID": [b"\xff", 1.5], "Name": "findme"}, {"ID": 1.5, "Name": "findme"}]})
+    )
+    found = json.loads(fine("search", source, "findme", "--json"))
+    assert [len(hit["Key"]) for hit in found] == [1, 1]
+    assert all(isinstance(hit["Key"][0], str) for hit in found)

@@ -51,9 +51,11 @@ def _slowly(kind: RecordType, value: Buffer) -> tuple[Any, ...]:
     record = unpack(value)
     if not isinstance(record, dict):
         raise RecordError(f"is a {type(record).__name__} and not a map of fields")
-    parts = [record.get(name.encode()) for name in kind.key]
-    return tuple(text(part) if isinstance(part, bytes) else _hashable(part) for part in parts)
+    return tuple(part_of_key(record.get(name.encode())) for name in kind.key)
 
 
-def _hashable(part: Any) -> Any:
-    return str(part) if isinstance(part, list | dict) else part
+def part_of_key(value: Any) -> str | int | None:
+    """An unpacked value as a part of a key: text, an integer or None, whatever an archive has in its place."""
+    if isinstance(value, bytes):
+        return text(value)
+    return value if isinstance(value, int | None) else str(value)

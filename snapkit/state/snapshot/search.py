@@ -30,6 +30,7 @@ from snapkit.errors import RecordError, SnapshotError
 from snapkit.format.records import Index
 from snapkit.format.schema import ANY, Type, fields, record_type
 from snapkit.format.values import MAX_DEPTH, Buffer, Leaf, Mask, inflated, pick, text, unpack, walk
+from snapkit.state.snapshot.keys import part_of_key
 from snapkit.state.snapshot.store import Store
 
 CONTEXT = 40  # characters on either side of what was searched for
@@ -398,8 +399,7 @@ def _fields(packed: Buffer, names: Sequence[str]) -> tuple[Any, ...]:
         found = pick(packed, dict.fromkeys(names))
     except RecordError:
         return ()
-    parts = (found.get(name.encode()) for name in names)
-    return tuple(text(part) if isinstance(part, bytes) else part for part in parts)
+    return tuple(part_of_key(found.get(name.encode())) for name in names)
 
 
 _FIELDS = msgspec.msgpack.Decoder(dict[str, msgspec.Raw])
