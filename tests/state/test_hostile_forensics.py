@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import snapkit
 from snapkit.errors import SnapshotError
-from snapkit.state.access.who import rights, rights_changes, subjects, who_could
+from snapkit.state.access.who import rights, rights_changes, subjects, who_could, who_did
 from snapkit.state.changes.changes import Changes
 from snapkit.state.changes.clock import Clock
 from snapkit.state.changes.compare import compare
@@ -34,6 +34,8 @@ def looks(snap: snapkit.Snapshot, other: snapkit.Snapshot) -> Iterator[Callable[
     yield lambda: rights(snap).to_string()
     yield lambda: rights_changes(snap, other).to_string()
     yield lambda: who_could(snap, "submit-job").to_string()
+    yield lambda: who_could(snap, "submit-job", since=other).to_string()
+    yield lambda: who_did(snap).to_string()
     yield lambda: duplication(snap).to_string()
     yield lambda: collectable(snap).to_string()
     yield lambda: snap.keyring().to_string()
