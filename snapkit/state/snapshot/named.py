@@ -58,7 +58,8 @@ def registered(snapshot: Snapshot) -> Iterator[Named]:
     """By which token each version of a job was registered. A child of a job that is there names its parent's."""
     frame = snapshot.table("job_versions", list(_OF_A_VERSION))
     jobs = set(snapshot.table("jobs", []).index)
-    versions = {key: row for key, row in _rows(frame) if (key[0], row["ParentID"]) not in jobs}
+    numbered = ((key, row) for key, row in _rows(frame) if not pd.isna(key[2]))
+    versions = {key: row for key, row in numbered if (key[0], row["ParentID"]) not in jobs}
     yield from _of_versions("job_versions", {key: (key, row) for key, row in versions.items()}, snapshot)
 
 
