@@ -690,7 +690,8 @@ def at(open_: Open, index: int, seconds: int = 0, **tables: list[dict[str, Any]]
 
 def between(before: snapkit.Snapshot, after: snapkit.Snapshot, **values: Any) -> dict[str, tuple[str, str]]:
     frame = who_could(after, "submit-job", "ops", since=before, **values)
-    return {row.Name: (row.Could, row.Why) for row in frame.itertuples() if row.Name not in ("root", "Anonymous Token")}
+    rows = frame[~frame["Name"].isin(("root", "Anonymous Token"))]
+    return {name: (could, why) for name, could, why in rows[["Name", "Could", "Why"]].astype(str).to_numpy().tolist()}
 
 
 def test_a_right_that_was_there_for_a_while_is_not_known_and_not_denied(open_: Open) -> None:

@@ -409,11 +409,24 @@ def test_what_made_a_token_certain_may_be_in_an_earlier_snapshot_alone() -> None
     """The evaluation of a registration is collected soon, and versions are pruned."""
 
     def state(index: int, evals: list[Any]) -> bytes:
-        version = {"Namespace": "n", "ID": "j", "Version": 3, "NomadTokenID": "a", "CreateIndex": 2, "ParentID": ""}
+        version: dict[str, Any] = {
+            "Namespace": "n",
+            "ID": "j",
+            "Version": 3,
+            "NomadTokenID": "a",
+            "CreateIndex": 2,
+            "ParentID": "",
+        }
         job = samples.struct("Job", **version, JobModifyIndex=8, ModifyIndex=8, Stop=False)
         return archive({"job_versions": [job], "evals": evals}, index, f"2-{index}-{1_795_471_701_682 + index * 1_000}")
 
-    made = {"ID": "e", "Namespace": "n", "JobID": "j", "TriggeredBy": "job-register", "JobModifyIndex": 8}
+    made: dict[str, Any] = {
+        "ID": "e",
+        "Namespace": "n",
+        "JobID": "j",
+        "TriggeredBy": "job-register",
+        "JobModifyIndex": 8,
+    }
     evaluation = samples.struct("Evaluation", **made, CreateIndex=8, ModifyIndex=8)
     early, late = state(10, [evaluation]), state(20, [])
     assert pd.isna(only(timeline(late), "job.version", "n", "j", 3)["Token"])

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import snapkit
+from snapkit.errors import SnapshotError
 from snapkit.state.access.who import who_did
 from snapkit.state.snapshot.named import Named, carried, drained, registered
 
@@ -15,7 +16,13 @@ from ...conftest import path_of
 from .. import samples
 
 Open = Callable[..., snapkit.Snapshot]
-JOB = {"Namespace": "shop", "ID": "web", "CreateIndex": 10, "ParentID": "", "SubmitTime": samples.NANOSECONDS}
+JOB: dict[str, Any] = {
+    "Namespace": "shop",
+    "ID": "web",
+    "CreateIndex": 10,
+    "ParentID": "",
+    "SubmitTime": samples.NANOSECONDS,
+}
 
 
 def version(number: int, token: str, written: int, **values: Any) -> dict[str, Any]:
@@ -25,7 +32,7 @@ def version(number: int, token: str, written: int, **values: Any) -> dict[str, A
 
 
 def evaluation(trigger: str, made: int, of: int, name: str = "e", **values: Any) -> dict[str, Any]:
-    record = {"ID": f"{name}{made}", "Namespace": "shop", "JobID": "web", "TriggeredBy": trigger}
+    record: dict[str, Any] = {"ID": f"{name}{made}", "Namespace": "shop", "JobID": "web", "TriggeredBy": trigger}
     return samples.struct("Evaluation", **record, CreateIndex=made, JobModifyIndex=of, **values)
 
 
@@ -86,6 +93,16 @@ def test_of_a_job_that_was_purged_its_allocations_tell(open_: Open) -> None:
         found = {one.id: (one.table, one.certain, one.index) for one in carried(snap)}
     # Of the job that is there, version 0; of the one of that name before it, and of another that is gone.
     assert found == {"a": ("allocs", True, 10), "c": ("allocs", True, 5), "d": ("allocs", True, 7)}
+
+
+@pytest.mark.parametrize("value", [-1, {"a": 1}, [1], "x", 2**64 - 1])
+def test_a_number_that_is_none_is_an_error_and_no_traceback(value: Any, open_: Open) -> None:
+    copy = version(0, "a", 10) | {"JobModifyIndex": value}
+    drain = [{"CreateIndex": value, "Subsystem": "Drain", "Message": "m", "Timestamp": samples.GO_TIME}] * 2
+    made = samples.struct("Node", LastDrain={"AccessorID": "token:a"}, Events=drain)
+    for tables in ({"allocs": [samples.struct("Allocation", Job=copy)]}, {"nodes": [made]}):
+        with open_(samples.archive(tables)) as snap, pytest.raises(SnapshotError):
+            who_did(snap)
 
 
 # -- nodes

@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 import snapkit
 from snapkit.errors import NotInSnapshotError, RecordError, SnapshotError
 from snapkit.format.schema import Type, record_type
-from snapkit.format.values import Leaf, text, unpack, walk
+from snapkit.format.values import Leaf, inflated, text, unpack, walk
 from snapkit.state.snapshot import search as module
 from tests import forge
 
@@ -402,9 +402,9 @@ def test_a_payload_that_is_no_snappy_is_searched_as_it_stands(payload: bytes, op
 
 
 def test_a_payload_that_claims_to_be_huge_is_not_believed() -> None:
-    assert module.inflated(b"\xff\xff\xff\xff\x0f" + bytes(100)) is None
-    assert module.inflated(snappy(bytes(100_000))) == bytes(100_000)
-    assert module.inflated(b"") is None
+    assert inflated(b"\xff\xff\xff\xff\x0f" + bytes(100)) is None
+    assert inflated(snappy(bytes(100_000))) == bytes(100_000)
+    assert inflated(b"") is None
 
 
 def test_text_that_looks_like_a_payload_is_none(open_: Open) -> None:
