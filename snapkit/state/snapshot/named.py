@@ -124,7 +124,10 @@ def drained(snapshot: Snapshot) -> Iterator[Named]:
         if not isinstance(drain, dict) or not drain.get("AccessorID"):
             continue
         # The request's own event is in the same entry of Raft's log. Only the last ten events are kept.
-        asked = [event for event in node.get("Events") or () if _asks_to_drain(event)]
+        events = node.get("Events") or []
+        if not isinstance(events, list):
+            raise RecordError("is no list", "Node records, field Events", "snapkit verify tells which")
+        asked = [event for event in events if _asks_to_drain(event)]
         last: Mapping[str, Any] = max(asked, key=lambda event: _number(event.get("CreateIndex")) or 0, default={})
         yield Named(
             *("nodes", (str(node.get("ID")),), "drained", *_identity(str(drain["AccessorID"]))),
@@ -152,7 +155,7 @@ def _text(value: Any) -> str | None:
 
 
 def _number(value: Any) -> int | None:
-    return value if isinstance(value, int) else None
+    return value if type(value) is int and 0 <= value < 2**63 else None
 
 
 def _moment(value: Any) -> int | None:
