@@ -89,6 +89,11 @@ def inflated(payload: bytes) -> bytes | None:
         return None
 
 
+def deflated(payload: bytes) -> bytes:
+    """A payload as Nomad keeps it: what `inflated()` takes."""
+    return bytes(cramjam.snappy.compress_raw(payload))
+
+
 class GoTime(NamedTuple):
     """A moment as Go's time.Time holds it.
 

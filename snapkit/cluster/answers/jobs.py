@@ -26,8 +26,8 @@ from snapkit.cluster.answers.core import (
     route,
     terminal,
 )
-from snapkit.cluster.answers.snappy import expanded
 from snapkit.cluster.jobdiff import diff_jobs
+from snapkit.format.values import inflated
 
 JOB_STUB = (
     "ID", "ParentID", "Name", "Namespace", "Datacenters", "NodePool", "Multiregion", "Type", "Priority", "Periodic",
@@ -233,7 +233,9 @@ def job(answers: Answers, request: Request) -> Answer:
     check(request.identity.acl.allow_namespace(request.namespace, "read-job"))
     found = answers.find("jobs", request.namespace, request.path["id"], missing="job not found", row="jobs")
     if found.get("Payload"):  # which the state has compressed
-        found["Payload"] = base64.b64encode(expanded(base64.b64decode(found["Payload"]))).decode()
+        payload = base64.b64decode(found["Payload"])
+        plain = inflated(payload)
+        found["Payload"] = base64.b64encode(payload if plain is None else plain).decode()
     return Answer(found, found["ModifyIndex"])
 
 

@@ -22,7 +22,6 @@ from snapkit.cluster.answers.core import (
     route,
 )
 from snapkit.cluster.answers.jobspec import errors
-from snapkit.cluster.answers.snappy import literal
 from snapkit.cluster.answers.write_jobs import (
     NOTHING_SAID,
     job_status,
@@ -33,6 +32,7 @@ from snapkit.cluster.answers.write_jobs import (
     runs_by_itself,
 )
 from snapkit.format.schema import BY_TABLE, Type
+from snapkit.format.values import deflated
 from snapkit.state.output.edit import from_json
 
 # -- gone
@@ -292,7 +292,7 @@ def dispatch(answers: Answers, request: Request) -> Answer:
     child = parent | {
         "ID": child_id, "Name": child_id, "ParentID": job_id, "Dispatched": True, "Status": "", "StatusDescription": "",
         "DispatchIdempotencyToken": token, "Priority": priority, "Meta": {**(parent["Meta"] or {}), **meta} or None,
-        "Payload": base64.b64encode(literal(payload)).decode(),
+        "Payload": base64.b64encode(deflated(payload)).decode(),
     }  # fmt: skip
     eval_ = new_evaluation(answers, child, "job-register", {}) | {"JobModifyIndex": answers.next_index}
     put_job(answers, None, child, None, evaluated=True)

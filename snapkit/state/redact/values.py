@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
-import cramjam
 import msgpack
 
 from snapkit.errors import RecordError
 from snapkit.format.schema import ANY, Type, fields
-from snapkit.format.values import MAX_DEPTH, go_time, inflated, pack
+from snapkit.format.values import MAX_DEPTH, deflated, go_time, inflated, pack
 from snapkit.state.redact.profiles import SEALED, How, Profile, inner, steps
 from snapkit.state.redact.pseudonyms import Pseudonyms
 from snapkit.state.redact.seen import Seen, shown
@@ -129,7 +128,7 @@ class Values:
         plain = inflated(value)
         if plain is None:
             return self.names.secret(value)
-        return bytes(cramjam.snappy.compress_raw(self.names.secret(plain)))
+        return deflated(self.names.secret(plain))
 
 
 def fits(value: Any, kind: Type) -> bool:
