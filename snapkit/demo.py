@@ -96,7 +96,7 @@ def investigate(before: Snapshot, after: Snapshot) -> None:
     for row in events[events["Kind"] == "acl_policy.changed"].tail(1).to_dict("records"):
         print(f"   {row['TimeEarliest']:%H:%M:%S} to {row['TimeLatest']:%H:%M:%S} UTC: {row['Message']}")
 
-    say("Who could have? No snapshot says who did it, but it tells whose token was able to:")
+    say("Who could have? No snapshot says who changed a policy, but it tells whose token was able to:")
     could = who_could(before, "management")
     for row in could[could["Could"] == "yes"].to_dict("records"):
         print(f"   {row['Name']} ({row['AccessorID'][:8]}): {row['Why']}")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 KEY, TOKEN = "SNAPKIT_REDACT_KEY", "SNAPKIT_REDACT_TOKEN"
 FEW = 6  # fields of each kind that are told of those that are left
+NOTES = 20  # of those that are printed: a hostile archive can have thousands of fields that are not known
 _TELLING = {"identifies": "names persons or hosts", "url": "text, but for credentials", "free": "free text"}
 
 
@@ -119,8 +120,10 @@ def _show(done: Redaction) -> None:
     names = len({place for _, place, kind in done.left if not kind})
     if names:
         print(f"left as well: names, ids and states in {names} fields (--json lists all, docs/redaction.md too)")
-    for note in done.notes:
+    for note in done.notes[:NOTES]:
         print(f"snapkit: note: {one_line(note)}", file=sys.stderr)
+    if len(done.notes) > NOTES:
+        print(f"snapkit: note: and {counted(len(done.notes) - NOTES, 'more note')} (--json has all)", file=sys.stderr)
     if done.token is not None:
         print(f"token: {done.token.secret_id} (accessor {done.token.accessor_id}), a management token")
     print(f"{one_line(done.path)}: {sum(done.counts.values()):,} values replaced, profile {done.profile}")

@@ -12,6 +12,7 @@ import pytest
 
 import snapkit
 from snapkit.state.redact.whole import redact
+from tests import forge
 
 from ..conftest import ROOT, path_of
 from . import failed, fine, run
@@ -59,6 +60,17 @@ def test_one_key_gives_one_archive_also_from_the_environment(tmp_path: Path, mon
     fine("redact", FRIDAY, tmp_path / "2.snap")
     redact(FRIDAY, tmp_path / "3.snap", key="k")
     assert len({(tmp_path / f"{i}.snap").read_bytes() for i in (1, 2, 3)}) == 1
+
+
+def test_thousands_of_fields_that_are_not_known_are_no_thousands_of_lines(tmp_path: Path) -> None:
+    record = forge.record(0, {"ID": "n", **{f"Odd{i:03}": "a" for i in range(200)}})
+    source = tmp_path / "odd.snap"
+    source.write_bytes(forge.archive(forge.state(record)))
+    done = run("redact", source, tmp_path / "out.snap")
+    notes = done.err.splitlines()
+    assert len(notes) == 21
+    assert notes[-1] == "snapkit: note: and 180 more notes (--json has all)"
+    assert len(json.loads(fine("redact", "--json", source, tmp_path / "all.snap"))["Notes"]) == 200
 
 
 def test_several_processes_give_the_same_archive(tmp_path: Path) -> None:

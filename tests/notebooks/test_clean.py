@@ -34,4 +34,4 @@ def test_a_notebook_holds_no_secret_no_machine_path_and_is_small(path: Path) -> 
     assert str(ROOT) not in text
     assert "/root/" not in text
     assert "/home/" not in text
-    assert len(text) < 300_000
+    assert len(text) < 400_000  # the most have charts, each as SVG and as PNG

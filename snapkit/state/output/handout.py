@@ -443,7 +443,7 @@ class _Writer:
         taken = [s.meta.created for s in snapshots if s.meta.created is not None]
         how = (
             "A line for each kind of event: dots where the time is known (larger ones are several events), bars where "
-            "only a window is. Times are UTC; who did something is not in a snapshot."
+            "only a window is. Times are UTC; by whom something was done is in a snapshot of few things."
         )
         if picture := timeline_svg(events, max(taken, default=None)):
             yield f"<figure>{picture}<figcaption>{how}</figcaption></figure>"

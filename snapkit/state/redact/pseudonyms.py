@@ -265,11 +265,11 @@ class Pseudonyms:
                 text = value.decode()
             except UnicodeDecodeError:
                 return self.noise("bytes", value, len(value))
+            if len(text) == 36 and UUID.fullmatch(text):
+                return self._uuid(text).encode()  # sooner made than remembered
             if len(self._names) > _ROOM:
                 self._names.clear()
-            whole = len(text) == 36 and UUID.fullmatch(text)
-            found = (self._uuid(text) if whole else _TOKENS.sub(self._token, text)).encode()
-            self._names[value] = found
+            found = self._names[value] = _TOKENS.sub(self._token, text).encode()
         return found
 
     def talk(self, value: bytes) -> bytes:

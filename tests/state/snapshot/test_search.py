@@ -16,6 +16,7 @@ from snapkit.errors import NotInSnapshotError, RecordError, SnapshotError
 from snapkit.format.schema import Type, record_type
 from snapkit.format.values import Leaf, inflated, text, unpack, walk
 from snapkit.state.snapshot import search as module
+from snapkit.state.snapshot.keys import part_of_key
 from tests import forge
 
 from ...conftest import ARCHIVES, path_of
@@ -33,7 +34,7 @@ def leaves(snap: snapkit.Snapshot) -> Iterator[tuple[str, tuple[Any, ...], Leaf]
         value = unpack(packed)
         struct = Type("struct", struct=kind.struct)
         parts = [value.get(name.encode()) for name in kind.key] if isinstance(value, dict) else []
-        key = tuple(text(part) if isinstance(part, bytes) else part for part in parts)
+        key = tuple(map(part_of_key, parts))
         for leaf in walk(value, Type("list", struct) if kind.table == "time_table" else struct):
             if isinstance(leaf.value, bytes):
                 yield kind.table, key, leaf
