@@ -24,9 +24,9 @@ def hang() -> None:
         print("begun", flush=True)
         time.sleep(60)
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a test runner in the background may have it off
-if len(sys.argv) > 1:
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+# A test runner in the background, or under nohup, has them off.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_IGN if len(sys.argv) > 1 else signal.SIG_DFL)
 sys.argv[1:] = ["hang"]
 main()
 """
