@@ -9,11 +9,10 @@ become one.
 from __future__ import annotations
 
 import base64
-import hashlib
 import ipaddress
 import re
 from collections.abc import Callable
-from hashlib import blake2b
+from hashlib import blake2b, shake_256
 from math import prod
 from typing import Any
 
@@ -166,7 +165,7 @@ class Pseudonyms:
         if size <= _DIGEST:
             return blake2b(value, digest_size=size or 1, key=self._key, person=person).digest()[:size]
         seed = blake2b(value, key=self._key, person=person).digest()
-        return hashlib.shake_256(seed).digest(size)
+        return shake_256(seed).digest(size)
 
     # -- secrets
 

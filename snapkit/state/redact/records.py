@@ -25,12 +25,14 @@ class Records:
         seen: Which fields the records of the state have, as far as they were looked at.
 
     Attributes:
+        given: What it was made of, for another process to make the same.
         names: What stands for what.
         values: The careful way, a value at a time.
         counts: Values replaced, by table and place (`Struct.Field`).
     """
 
     def __init__(self, profile: Profile, key: bytes, seen: Seen) -> None:
+        self.given = profile, key, seen
         self.names = Pseudonyms(hashlib.sha256(b"snapkit redact\0" + key).digest())
         if profile == "strict":
             self.names.key_id = self.names.member = self.named

@@ -164,9 +164,9 @@ class Redactor:
     ) -> None:
         self._snapshot = snapshot
         self._profile = profile
-        self._key = key.encode() if isinstance(key, str) else key or secrets.token_bytes(32)
+        secret_key = key.encode() if isinstance(key, str) else key or secrets.token_bytes(32)
         self._workers = processes(workers, snapshot.meta.size)
-        self.records = Records(profile, self._key, self._look())
+        self.records = Records(profile, secret_key, self._look())
         self._sealed = Sealed(self.records.values, snapshot.table)
         self._dropped: Counter[int] = Counter()
 
@@ -180,7 +180,7 @@ class Redactor:
         """
         done, total = 0, self._snapshot.meta.size
         waiting: deque[tuple[int, Future[bytes]]] = deque()
-        with working(self.records, self._profile, self._key, self._workers) as work:
+        with working(self.records, self._workers) as work:
             for size, new in self._given(work, token):
                 waiting.append((size, new))
                 while len(waiting) > work.ahead:

@@ -65,7 +65,7 @@ def processes(asked: int | None, size: int) -> int:
 
 
 @contextmanager
-def working(records: Records, profile: Profile, key: bytes, count: int) -> Iterator[Work]:
+def working(records: Records, count: int) -> Iterator[Work]:
     """Who redacts: this process if `count` is 1, else so many others, which are gone afterwards.
 
     Raises:
@@ -76,8 +76,7 @@ def working(records: Records, profile: Profile, key: bytes, count: int) -> Itera
         return
     with ThreadPoolExecutor(count, "snapkit-redact") as threads, ExitStack() as stack:
         stack.callback(threads.shutdown, wait=False, cancel_futures=True)
-        given = profile, key, records.values.seen
-        yield _There(records, threads, [stack.enter_context(_started(given)) for _ in range(count)])
+        yield _There(records, threads, [stack.enter_context(_started(records.given)) for _ in range(count)])
 
 
 def finished(new: bytes) -> Future[bytes]:

@@ -107,7 +107,7 @@ def test_a_process_that_is_killed_ends_it_with_one_error(
 def test_a_process_that_is_killed_before_it_has_told_its_counts_is_one_error(
     started: list[subprocess.Popen[bytes]],
 ) -> None:
-    with workers.working(Records("share", b"k", Seen()), "share", b"k", 2) as work:
+    with workers.working(Records("share", b"k", Seen()), 2) as work:
         for process in started:
             os.kill(process.pid, signal.SIGKILL)
         with pytest.raises(SnapshotError, match="a process that redacted records has ended"):
@@ -132,7 +132,7 @@ def test_nothing_of_the_folder_where_it_is_run_is_imported(
 
 
 def test_a_worker_ends_with_who_started_it(started: list[subprocess.Popen[bytes]]) -> None:
-    with workers.working(Records("share", b"k", Seen()), "share", b"k", 2):
+    with workers.working(Records("share", b"k", Seen()), 2):
         pass
 
 
